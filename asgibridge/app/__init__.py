@@ -1,0 +1,1 @@
+"""Calls the user's code.  Knows no socket."""

@@ -1,0 +1,1 @@
+"""Sockets and the loop.  Knows no application."""

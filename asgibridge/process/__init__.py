@@ -1,0 +1,1 @@
+"""Composition: one process from start to stop."""
