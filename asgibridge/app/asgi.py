@@ -1,0 +1,202 @@
+"""Drive an ASGI application over an exchange, as a task on the loop.  [ASGI-1], [ASGI-3]
+
+Obeys the ASGI specification 3.0, HTTP & WebSocket sub-specification 2.4.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from asgibridge.errors import ClientDisconnected, ResponseError
+from asgibridge.http.request import split_target
+from asgibridge.http.response import status_line
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+    from asgibridge.interfaces import Application, Exchange
+
+__all__ = ["AsgiHandler"]
+
+logger = logging.getLogger("asgibridge")
+
+_VERSIONS: Final = {"version": "3.0", "spec_version": "2.4"}
+
+
+class AsgiHandler:
+    """Starts a task for each request, as soon as its head has been read.
+
+    Attributes:
+        tasks: those that run, in-flight requests and background work behind answered ones.
+        state: what the lifespan left for the requests; each gets a copy.
+    """
+
+    wants_whole_body = False
+
+    def __init__(
+        self,
+        application: Application,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        root_path: str = "",
+        state: dict[str, Any] | None = None,
+    ) -> None:
+        """Serve *application* on *loop*, mounted at *root_path*."""
+        self._application = application
+        self._loop = loop
+        self._root_path = root_path
+        self.state = state if state is not None else {}
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, exchange: Exchange) -> None:
+        """Start the application's task for *exchange*."""
+        call = _AsgiCall(exchange)
+        scope = self._scope(exchange)
+        task = self._loop.create_task(self._run(call, scope))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _scope(self, exchange: Exchange) -> dict[str, Any]:
+        head = exchange.head
+        raw_path, query = split_target(head.target)
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        root = self._root_path
+        if root and not path.startswith(root):
+            # A proxy took the prefix off; the specification wants it in `path`.
+            path = root + path
+            raw_path = root.encode("utf-8") + raw_path
+        return {
+            "type": "http",
+            "asgi": _VERSIONS.copy(),
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": "http",
+            "path": path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "root_path": root,
+            "headers": head.headers,
+            "client": exchange.client,
+            "server": exchange.server,
+            "state": self.state.copy(),
+            "extensions": {},
+        }
+
+    async def _run(self, call: _AsgiCall, scope: dict[str, Any]) -> None:
+        exchange = call.exchange
+        try:
+            await self._application(scope, call.receive, call.send)
+        except asyncio.CancelledError:
+            exchange.fail(503)
+            raise
+        except BaseException as error:  # noqa: BLE001 - the border with user code
+            if exchange.is_gone and _is_about_disconnect(error):
+                logger.debug("the client left before the end of its response: %r", exchange)
+                return
+            target = f"{scope['method']} {scope['path']}"
+            logger.error("the application failed on %s", target, exc_info=error)  # noqa: TRY400
+            exchange.fail(500)
+        else:
+            if not call.is_complete and not exchange.is_gone:
+                logger.error(
+                    "the application returned before its response to %s %s was complete",
+                    scope["method"],
+                    scope["path"],
+                )
+                exchange.fail(500)
+
+
+def _is_about_disconnect(error: BaseException | None) -> bool:
+    """Say whether *error* is, or came from, our telling the application that the client left.
+
+    Frameworks wrap it in exceptions of their own.
+    """
+    seen = 0
+    while error is not None and seen < 10:  # noqa: PLR2004 - chains are short; cycles are possible
+        if isinstance(error, (ClientDisconnected, ConnectionError)):
+            return True
+        if "disconnect" in type(error).__name__.lower():
+            return True
+        error = error.__cause__ or error.__context__
+        seen += 1
+    return False
+
+
+class _AsgiCall:
+    """`receive` and `send` of one request.
+
+    The head is kept until the first piece of body, so that a small response is one write.
+    """
+
+    __slots__ = ("_headers", "_is_body_read", "_line", "_status", "exchange", "is_complete")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.is_complete = False
+        self._is_body_read = False
+        self._status = 0
+        self._line: bytes | None = None
+        self._headers: Any = ()
+
+    async def receive(self) -> dict[str, Any]:
+        exchange = self.exchange
+        if not self._is_body_read and not self.is_complete:
+            got = await exchange.read()
+            if got is not None:
+                body, more = got
+                self._is_body_read = not more
+                return {"type": "http.request", "body": body, "more_body": more}
+        elif not self.is_complete:
+            await exchange.wait_ended()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        exchange = self.exchange
+        kind = message["type"]
+        if exchange.is_gone and not self.is_complete:
+            raise ClientDisconnected("the client is gone")
+        if kind == "http.response.body" and self._line is not None and not self.is_complete:
+            self._send_body(message.get("body", b""), more=message.get("more_body", False))
+            if exchange.must_wait():
+                await exchange.wait_writable()
+        elif kind == "http.response.start" and self._line is None:
+            self._status = message["status"]
+            self._line = status_line(self._status)
+            self._headers = message.get("headers", ())
+        else:
+            raise ResponseError(self._describe_misuse(kind))
+
+    def _send_body(self, body: bytes, *, more: bool) -> None:
+        exchange = self.exchange
+        response = exchange.response
+        assert self._line is not None  # noqa: S101 - the caller has looked
+        if response.is_started:
+            buffers = response.piece(body)
+            if not more:
+                end = response.end()
+                if end:
+                    buffers.append(end)
+        elif more:
+            head = response.start(self._status, self._line, self._headers)
+            buffers = [head, *response.piece(body)]
+        else:
+            if type(body) is not bytes:
+                body = bytes(body)  # bytearray and memoryview are welcome; str is a TypeError
+            buffers = response.whole(self._status, self._line, self._headers, body)
+        if more:
+            exchange.write(buffers)
+        else:
+            self.is_complete = True
+            exchange.finish(buffers)
+
+    def _describe_misuse(self, kind: object) -> str:
+        if self.is_complete:
+            return f"{kind!r} sent after the response was complete"
+        if self._line is None:
+            return f"{kind!r} sent where 'http.response.start' was expected"
+        return f"{kind!r} sent where 'http.response.body' was expected"

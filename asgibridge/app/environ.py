@@ -1,0 +1,148 @@
+"""The WSGI environ (PEP 3333) of one request, built from a prebuilt base.  [WSGI-3]"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import unquote_to_bytes
+
+from asgibridge.app.files import FileWrapper
+from asgibridge.http.request import split_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asgibridge.interfaces import Exchange, ServerAddress
+
+__all__ = ["EnvironBuilder", "ErrorLog"]
+
+logger = logging.getLogger("asgibridge")
+
+# Lower-case header name -> environ key, or None for what must not reach the application.
+# Bounded: clients choose the names.  Threads filling it at once write the same values.
+_keys: dict[bytes, str | None] = {
+    b"content-type": "CONTENT_TYPE",
+    b"content-length": None,  # the real length is known: the body has been read
+    b"transfer-encoding": None,
+}
+_MAX_KEYS: Final = 1024
+_MAX_NAME_KEPT: Final = 64
+_PROTOCOLS: Final = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
+
+
+def _learn_key(name: bytes) -> str | None:
+    # "X_Forwarded_For" would become the key of "X-Forwarded-For" and so forge it: dropped.
+    key = None if b"_" in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_keys) < _MAX_KEYS and len(name) <= _MAX_NAME_KEPT:
+        _keys[name] = key
+    return key
+
+
+class ErrorLog:
+    """`wsgi.errors`: what the application writes goes to the log, a record per line.
+
+    Lines are collected per thread, so that those of two requests do not mix.
+    """
+
+    def __init__(self) -> None:
+        """Write to the logger `asgibridge`."""
+        self._local = threading.local()
+
+    def write(self, text: str) -> int:
+        """Take *text*; whole lines are logged at once."""
+        pending = getattr(self._local, "pending", "") + text
+        *lines, self._local.pending = pending.split("\n")
+        for line in lines:
+            logger.error("%s", line)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Take several texts."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Log what has come of an unfinished line."""
+        pending = getattr(self._local, "pending", "")
+        if pending:
+            self._local.pending = ""
+            logger.error("%s", pending)
+
+
+class EnvironBuilder:
+    """Builds environs.  Used by all pool threads at once; holds nothing that changes.
+
+    Args:
+        root_path: where the application is mounted, without a slash at its end; `SCRIPT_NAME`.
+        multithread, multiprocess: whether other threads, other processes, run the same application.
+    """
+
+    __slots__ = ("_base", "_root_path", "_servers")
+
+    def __init__(self, *, root_path: str, multithread: bool, multiprocess: bool) -> None:
+        """Build the part that is the same for all requests."""
+        self._root_path = root_path
+        self._servers: dict[ServerAddress, dict[str, Any]] = {}
+        self._base: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": ErrorLog(),
+            "wsgi.multithread": multithread,
+            "wsgi.multiprocess": multiprocess,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            "wsgi.file_wrapper": FileWrapper,
+            "SERVER_SOFTWARE": "asgibridge",
+            "SCRIPT_NAME": root_path,
+        }
+
+    def _base_for(self, server: ServerAddress) -> dict[str, Any]:
+        base = self._servers.get(server)
+        if base is None:
+            host, port = server
+            # Neither may be empty (PEP 3333); a Unix socket has no port.
+            name = host if port is not None else "localhost"
+            base = self._base | {"SERVER_NAME": name, "SERVER_PORT": str(port or 80)}
+            self._servers[server] = base
+        return base
+
+    def build(self, exchange: Exchange, body: BinaryIO, size: int) -> dict[str, Any]:
+        """Return the environ of *exchange*, whose body of *size* bytes is *body*."""
+        head = exchange.head
+        target = head.target
+        path, query = split_target(target)
+        text = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+        root = self._root_path
+        if root and text.startswith(root) and text[len(root) : len(root) + 1] in ("/", ""):
+            text = text[len(root) :]
+        environ = self._base_for(exchange.server).copy()
+        environ["REQUEST_METHOD"] = head.method
+        environ["PATH_INFO"] = text
+        environ["QUERY_STRING"] = query.decode("latin-1")
+        environ["RAW_URI"] = environ["REQUEST_URI"] = target.decode("latin-1")
+        environ["SERVER_PROTOCOL"] = _PROTOCOLS[head.version]
+        environ["wsgi.input"] = body
+        client = exchange.client
+        if client is not None:
+            environ["REMOTE_ADDR"] = client[0]
+            environ["REMOTE_PORT"] = str(client[1])
+        else:
+            environ["REMOTE_ADDR"] = ""
+        if size or head.has_body:
+            environ["CONTENT_LENGTH"] = str(size)
+        keys = _keys
+        for name, value in head.headers:
+            try:
+                key = keys[name]
+            except KeyError:
+                key = _learn_key(name)
+            if key is None:
+                continue
+            if key in environ:
+                # RFC 9110 §5.3: a list; RFC 6265 §5.4 separates cookies by semicolons.
+                separator = "; " if key == "HTTP_COOKIE" else ","
+                environ[key] = environ[key] + separator + value.decode("latin-1")
+            else:
+                environ[key] = value.decode("latin-1")
+        return environ

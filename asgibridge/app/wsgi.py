@@ -1,0 +1,383 @@
+"""Drive a WSGI application over an exchange, in a pool thread (PEP 3333).  [WSGI-1] to [WSGI-7]"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from asgibridge.app.environ import EnvironBuilder
+from asgibridge.app.files import FileWrapper
+from asgibridge.errors import ClientDisconnected, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+    from asgibridge.app.threads import ThreadPool
+    from asgibridge.interfaces import Application, Exchange
+
+    ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
+
+__all__ = ["WsgiCall", "WsgiHandler", "WsgiTimeouts"]
+
+logger = logging.getLogger("asgibridge")
+
+# Files up to here are read and sent like any body: cheaper than setting up sendfile(2).
+_MAX_FILE_READ: Final = 65536
+
+# What applications say, in the form that goes to the wire.  Bounded, because an application may
+# echo what a client sent.
+_status_lines: dict[str, tuple[int, bytes]] = {}
+_wire_names: dict[str, bytes] = {}
+_MAX_KEPT: Final = 512
+
+
+def _status_line(status: str) -> tuple[int, bytes]:
+    if type(status) is not str:
+        raise ResponseError(f"the status must be a str such as '200 OK', not {status!r}")
+    code, _, phrase = status.partition(" ")
+    if len(code) != 3 or not code.isdigit() or code < "200":  # noqa: PLR2004 - three digits
+        raise ResponseError(f"{status!r} is no final status: three digits, then a reason phrase")
+    if not phrase.isprintable():
+        raise ResponseError(f"the reason phrase of {status!r} has control characters")
+    line = int(code), f"HTTP/1.1 {code} {phrase}\r\n".encode("latin-1")
+    if len(_status_lines) < _MAX_KEPT:
+        _status_lines[status] = line
+    return line
+
+
+def _wire_name(name: str) -> bytes:
+    if type(name) is not str:
+        raise ResponseError(f"a header name must be a str, not {name!r}")
+    wire = name.encode("latin-1")
+    if len(_wire_names) < _MAX_KEPT:
+        _wire_names[name] = wire
+    return wire
+
+
+class Deadlines(Protocol):
+    """The wheel of timeouts, as far as it is used here."""
+
+    def set(self, entry: Any, when: float) -> None:  # noqa: ANN401 - the wheel's own protocol
+        """Call `entry.on_deadline` at *when*, in loop time."""
+
+    def remove(self, entry: Any) -> None:  # noqa: ANN401 - same
+        """Forget *entry*."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WsgiTimeouts:
+    """Bounds of waiting for a thread and of running in it, in seconds; None for no bound.
+
+    Attributes:
+        queue: waiting for a thread; then 503 [WSGI-6].
+        request: running; then 504 if nothing was sent [WSGI-7].
+    """
+
+    queue: float | None = None
+    request: float | None = None
+
+
+class _Stage(enum.Enum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    ABANDONED = "abandoned"
+    DONE = "done"
+
+
+class WsgiHandler:
+    """Puts each complete request on the pool's queue.
+
+    Attributes:
+        overdue: calls beyond `request_timeout` whose threads have not come back.  Loop thread only.
+    """
+
+    wants_whole_body = True
+
+    def __init__(  # noqa: PLR0913 - the parts of the bridge
+        self,
+        application: Application,
+        pool: ThreadPool[WsgiCall],
+        environs: EnvironBuilder,
+        *,
+        timeouts: WsgiTimeouts | None = None,
+        deadlines: Deadlines | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        keeps_times: bool = False,
+    ) -> None:
+        """Serve *application* with the threads of *pool*.
+
+        *deadlines* and *clock* (its time) are needed only with *timeouts*; *keeps_times* has the
+        times of each exchange noted, for the access log.
+        """
+        self.application = application
+        self.environs = environs
+        self.keeps_times = keeps_times
+        self.lock = threading.Lock()  # guards the stages of calls when there are timeouts
+        self.overdue: set[WsgiCall] = set()
+        self.on_overdue: Callable[[WsgiCall], None] | None = None
+        self._pool = pool
+        self._timeouts = timeouts or WsgiTimeouts()
+        self._deadlines = deadlines
+        self._clock = clock
+        self.has_timeouts = self._timeouts != WsgiTimeouts()
+
+    def begin(self, exchange: Exchange) -> None:
+        """Queue *exchange*."""
+        call = WsgiCall(self, exchange)
+        if self.has_timeouts and self._deadlines is not None:
+            queue, request = self._timeouts.queue, self._timeouts.request
+            now = self._clock()
+            # One deadline at a time: without a bound on queueing, look when the request could
+            # be overdue if it began at once.
+            first = queue if queue is not None else request
+            if first is not None:
+                self._deadlines.set(call, now + first)
+        self._pool.submit(call)
+
+    def look_at(self, call: WsgiCall, now: float) -> None:
+        """Act on *call*, whose deadline has come.  Loop thread."""
+        queue, request = self._timeouts.queue, self._timeouts.request
+        with self.lock:
+            stage = call.stage
+            if stage is _Stage.QUEUED and queue is not None:
+                call.stage = _Stage.ABANDONED
+        deadlines = self._deadlines
+        if stage is _Stage.DONE or deadlines is None or call in self.overdue:
+            self.overdue.discard(call)
+            return
+        if stage is _Stage.QUEUED:
+            if queue is not None:
+                call.exchange.fail(503)
+            elif request is not None:
+                deadlines.set(call, now + request)
+        elif request is not None and now < call.started + request:
+            deadlines.set(call, call.started + request)
+        elif request is not None:
+            self.overdue.add(call)
+            if self.on_overdue is not None:
+                self.on_overdue(call)
+            call.exchange.fail(504)
+
+    def forget(self, call: WsgiCall) -> None:
+        """The thread of *call* has come back.  Loop thread."""
+        self.overdue.discard(call)
+
+    def now(self) -> float:
+        """Return the wheel's time.  Thread: any."""
+        return self._clock()
+
+
+class WsgiCall:
+    """One call of the application: the work of one pool thread.
+
+    Attributes:
+        stage: guarded by the handler's lock, and kept only if there are timeouts.
+        started: when the thread began, in the wheel's time.
+        deadline, slot: the wheel's.
+    """
+
+    __slots__ = (
+        "_handler",
+        "_headers",
+        "_line",
+        "_response",
+        "_status",
+        "deadline",
+        "exchange",
+        "slot",
+        "stage",
+        "started",
+        "thread_ident",
+    )
+
+    def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
+        """Prepare to answer *exchange*."""
+        self._handler = handler
+        self.exchange = exchange
+        self._response = exchange.response
+        self._status = 0
+        self._line: bytes | None = None
+        self._headers: list[tuple[bytes, bytes]] = []
+        self.stage = _Stage.QUEUED
+        self.started = 0.0
+        self.thread_ident = 0
+        self.deadline = float("inf")
+        self.slot: int | None = None
+
+    # --- the loop's side
+
+    def on_deadline(self, now: float) -> None:
+        """Look whether the call waits or runs for too long."""
+        self._handler.look_at(self, now)
+
+    # --- the thread's side
+
+    def run(self) -> None:
+        """Call the application and send what it answers.  Thread: pool."""
+        handler = self._handler
+        exchange = self.exchange
+        if exchange.is_gone:
+            return  # the client left while it waited: nobody would read the answer  [WSGI-6]
+        if handler.has_timeouts and not self._claim():
+            return
+        if handler.keeps_times:
+            exchange.note_started(threading.current_thread())
+        body, size = exchange.take_body()
+        try:
+            self._call(handler.environs.build(exchange, body, size))
+        except ClientDisconnected:
+            logger.debug("the client left before the end of its response: %r", exchange)
+        except BaseException:  # the border with user code; SystemExit must not end the thread
+            head = exchange.head
+            target = head.target.decode("latin-1")
+            logger.exception("the application failed on %s %s", head.method, target)
+            exchange.post_failure(500)
+        finally:
+            body.close()
+            if handler.has_timeouts:
+                with handler.lock:
+                    self.stage = _Stage.DONE
+
+    def _claim(self) -> bool:
+        handler = self._handler
+        with handler.lock:
+            if self.stage is not _Stage.QUEUED:
+                return False
+            self.stage = _Stage.RUNNING
+            self.started = handler.now()
+            self.thread_ident = threading.get_ident()
+        return True
+
+    def _call(self, environ: dict[str, Any]) -> None:
+        result = self._handler.application(environ, self.start_response)
+        try:
+            self._send(result)
+        finally:
+            # Once, whatever happened, and after the last byte was handed over.
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def start_response(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: ExcInfo | None = None,
+    ) -> Callable[[bytes], None]:
+        """Take status and headers; they are sent with the first piece of body that is not empty.
+
+        Raises:
+            AssertionError: called again without *exc_info*.
+            ResponseError: *status* or *headers* are ill-formed.
+            BaseException: *exc_info*'s own, if the head has been sent already.
+        """
+        if exc_info is not None:
+            try:
+                if self._response.is_started:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # PEP 3333: no circular reference through the frame
+        elif self._line is not None:
+            raise AssertionError("start_response() was called twice without exc_info")
+        names = _wire_names
+        try:
+            wire = [
+                (names.get(name) or _wire_name(name), value.encode("latin-1"))
+                for name, value in headers
+            ]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ResponseError(f"headers must be pairs of latin-1 str: {error}") from error
+        self._status, self._line = _status_lines.get(status) or _status_line(status)
+        self._headers = wire
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """Send *data* at once: the `write` callable of PEP 3333."""
+        if data:
+            self._post_piece(data)
+
+    # --- sending
+
+    def _send(self, result: Iterable[bytes]) -> None:
+        kind = type(result)
+        if (kind is list or kind is tuple) and not self._response.is_started:
+            parts: Any = result
+            self._send_whole(parts[0] if len(parts) == 1 else b"".join(parts))
+        elif kind is FileWrapper and not self._response.is_started and self._send_file(result):
+            pass
+        else:
+            self._send_iterable(result)
+
+    def _start(self) -> bytes:
+        if self._line is None:
+            raise ResponseError("the application sent a body without calling start_response()")
+        return self._line
+
+    def _send_whole(self, body: bytes) -> None:
+        line = self._start()
+        if type(body) is not bytes:
+            raise ResponseError(f"a body is made of bytes, not of {type(body).__name__}")
+        self.exchange.post_last(self._response.whole(self._status, line, self._headers, body))
+
+    def _send_iterable(self, result: Iterable[bytes]) -> None:
+        iterator = iter(result)
+        if not self._response.is_started:
+            first = next(filter(None, iterator), b"")
+            if self._is_all(result, first):
+                self._send_whole(first)
+                self._exhaust(iterator)
+                return
+            self._post_piece(first)
+        for piece in iterator:
+            if piece:
+                self._post_piece(piece)
+        end = self._response.end()
+        self.exchange.post_last([end] if end else [])
+
+    def _is_all(self, result: Iterable[bytes], first: bytes) -> bool:
+        """Say whether *first*, the first piece that is not empty, is the whole body."""
+        if not first:
+            return True  # the iterable has come to its end
+        for name, value in self._headers:
+            if name.lower() == b"content-length":
+                return value == b"%d" % len(first)
+        try:
+            return len(result) == 1  # type: ignore[arg-type]  # PEP 3333 asks for the attempt
+        except TypeError:
+            return False
+
+    def _exhaust(self, iterator: Iterator[bytes]) -> None:
+        """Run the application to its end, though its body is complete."""
+        if any(iterator):
+            logger.error("the body of %r is longer than its Content-Length", self.exchange)
+
+    def _post_piece(self, data: bytes) -> None:
+        response = self._response
+        if response.is_started:
+            buffers = response.piece(data)
+        else:
+            head = response.start(self._status, self._start(), self._headers)
+            buffers = [head, *response.piece(data)]
+        if type(data) is not bytes:
+            raise ResponseError(f"a body is made of bytes, not of {type(data).__name__}")
+        self.exchange.post(buffers)
+
+    def _send_file(self, wrapper: Any) -> bool:  # noqa: ANN401 - a FileWrapper
+        """Send a regular file from the kernel; return False if it has to be read instead."""
+        span = wrapper.span()
+        if span is None:
+            return False
+        fd, offset, count = span
+        if count <= _MAX_FILE_READ:
+            return False
+        head = self._response.start_file(self._status, self._start(), self._headers, count)
+        if self._response.head_request:
+            self.exchange.post_last([head])
+        else:
+            self.exchange.post_file([head], fd, offset, self._response.body_bytes)
+        return True

@@ -1,0 +1,18 @@
+"""The headings under which settings stand in help and reference."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from asgibridge.config.option import Group
+
+__all__ = ["APPLICATION", "LIMITS", "LISTENING", "LOGGING", "PROCESS", "TIMEOUTS"]
+
+APPLICATION: Final = Group(title="Application", intro="What is served, and how it is found.")
+LISTENING: Final = Group(title="Listening", intro="Where clients find the server.")
+PROCESS: Final = Group(title="Process", intro="What the serving process is made of.")
+LIMITS: Final = Group(title="Limits", intro="How much one process takes on. Sizes: 64k, 1m, 1g.")
+TIMEOUTS: Final = Group(
+    title="Timeouts", intro="How long anything may take. Times: 500ms, 30s, 5m."
+)
+LOGGING: Final = Group(title="Logging", intro="What the server tells about its work.")

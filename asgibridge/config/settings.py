@@ -1,0 +1,399 @@
+"""Every setting of the server, declared once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from asgibridge.config.groups import APPLICATION, LIMITS, LISTENING, LOGGING, PROCESS, TIMEOUTS
+from asgibridge.config.kinds import (
+    application,
+    choice,
+    integer,
+    names,
+    octal,
+    optional,
+    path,
+    seconds,
+    size,
+    switch,
+    text,
+)
+from asgibridge.config.option import Names, convert, option, options_of
+from asgibridge.config.rules import broken_rules
+from asgibridge.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from asgibridge.config.option import Option
+
+__all__ = ["OPTIONS", "Config", "examine"]
+
+# Below this a timeout would cut what a loaded machine is still working on.
+_SHORTEST: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings of a server, checked.
+
+    The keyword arguments are the settings of the reference, under the same names.  Text is read
+    as on the command line: `Config(max_body_size="64k", keep_alive="2m")`.
+
+    Raises:
+        SettingsError: One or more values are wrong, or do not go together.  All are listed.
+    """
+
+    app: str | Callable[..., Any] | None = option(  # noqa: RUF009 - it makes a field
+        optional(application()),
+        None,
+        group=APPLICATION,
+        names=Names(is_positional=True),
+        help="The application as module:attribute, such as mysite.wsgi:application. A module "
+        "alone is searched for `app`, then `application`. none: the built-in demo.",
+        reason="Without an application there is still something to look at.",
+    )
+    interface: Literal["auto", "asgi", "wsgi"] = option(
+        choice("auto", "asgi", "wsgi"),
+        "auto",
+        group=APPLICATION,
+        help="The interface the application speaks; auto looks at how it is called. Name it "
+        "when a decorator hides that.",
+        reason="The signature tells for every framework in common use.",
+    )
+    factory: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=APPLICATION,
+        help="APP is a function that returns the application: call it first, without arguments.",
+    )
+    app_dir: str = option(
+        path("DIR", completes="directory"),
+        ".",
+        group=APPLICATION,
+        help="Look for the application's module in this directory first.",
+        reason="The current directory, as with `python -m`.",
+    )
+    root_path: str = option(
+        text("PATH", expects="a path that begins with / and does not end with it", empty=True),
+        "",
+        group=APPLICATION,
+        help="The path under which a proxy in front publishes the application, such as /shop. "
+        "The application sees it as root_path (ASGI) or SCRIPT_NAME (WSGI).",
+        reason="Most applications are published at the root.",
+    )
+    lifespan: Literal["auto", "on", "off"] = option(
+        choice("auto", "on", "off"),
+        "auto",
+        group=APPLICATION,
+        help="ASGI start-up and shutdown events. auto: send them, and go on without when the "
+        "application does not know them; on: a start without them fails; off: never.",
+        reason="Both kinds of application start, and a failing start-up is never hidden.",
+    )
+    env_file: str | None = option(
+        optional(path()),
+        None,
+        group=APPLICATION,
+        help="A file of NAME=VALUE lines to put into the environment before the application is "
+        "imported. Variables that are set already win.",
+        reason="No file is read that nobody asked for.",
+    )
+
+    bind: tuple[str, ...] = option(
+        names(
+            "ADDRESS",
+            expects="addresses such as 127.0.0.1:8000, [::1]:8000, unix:/run/app.sock or fd://3",
+        ),
+        (),
+        group=LISTENING,
+        names=Names(short="-b"),
+        help="Listen at HOST:PORT, [IPV6]:PORT, unix:/PATH or fd://N. Repeat it for several "
+        "addresses. Takes the place of host and port.",
+        reason="Nothing: host and port say where to listen.",
+    )
+    host: str = option(
+        text("HOST", expects="a host name or an IP address"),
+        "127.0.0.1",
+        group=LISTENING,
+        help="Listen at this name or IP address. 0.0.0.0 is every IPv4 address of the machine, "
+        ":: every IPv6 one too.",
+        reason="Only this machine can reach it until you say otherwise. When the variable PORT "
+        "decides the port, a platform routes to it from outside, and the default is 0.0.0.0.",
+    )
+    port: int = option(
+        integer(0, 65535, metavar="PORT"),
+        8000,
+        group=LISTENING,
+        names=Names(short="-p", environment="PORT"),
+        help="Listen at this port; 0 lets the system choose a free one, which the log names.",
+        reason="The port that users of other Python servers expect.",
+    )
+    uds: str | None = option(
+        optional(path("PATH")),
+        None,
+        group=LISTENING,
+        help="Listen at a Unix socket with this path instead of host and port.",
+    )
+    uds_mode: int | None = option(
+        optional(octal(0o777)),
+        None,
+        group=LISTENING,
+        help="Permissions of Unix sockets, in octal. A client needs write permission: 660 lets "
+        "the group in, 666 everybody. none: the umask decides.",
+        reason="The umask is where the administrator has said it already.",
+    )
+    fd: int | None = option(
+        optional(integer(0, metavar="FD")),
+        None,
+        group=LISTENING,
+        help="Serve a listening socket that the parent process passes as this file descriptor.",
+    )
+    backlog: int = option(
+        integer(1, 65535),
+        2048,
+        group=LISTENING,
+        help="How many clients may wait in the kernel for a listener. The kernel lowers it to "
+        "its own limit (net.core.somaxconn).",
+        reason="Waiting clients belong in the kernel, where they cost next to nothing; 2048 is "
+        "also what gunicorn and uvicorn ask for.",
+    )
+
+    loop: Literal["auto", "uvloop", "asyncio"] = option(
+        choice("auto", "uvloop", "asyncio"),
+        "auto",
+        group=PROCESS,
+        help="The event loop; auto takes uvloop where it is installed.",
+        reason="uvloop is faster, and not everywhere.",
+    )
+
+    worker_connections: int = option(
+        integer(1),
+        1000,
+        group=LIMITS,
+        help="Client connections open at once, idle ones included. Beyond it clients wait in "
+        "the kernel; none is refused. Each takes a file descriptor.",
+        reason="Fits under the usual limit of 1024 file descriptors; gunicorn has the same.",
+    )
+    max_in_flight: int | None = option(
+        optional(integer(1), "auto"),
+        None,
+        group=LIMITS,
+        help="Connections that need the application now; beyond it no more are accepted, so that "
+        "another process can take them. auto: the number of threads for WSGI, no limit for ASGI.",
+        reason="A WSGI request that finds no free thread waits better where another process can "
+        "reach it; how much an ASGI application can juggle only its author knows.",
+    )
+    threads: int | None = option(
+        optional(integer(1, 10_000), "auto"),
+        None,
+        group=LIMITS,
+        help="WSGI requests answered at once, each in a thread of its own. More if the "
+        "application mostly waits (database, network). auto: 4 for each CPU, at most 32.",
+        reason="Enough to keep a CPU busy while most threads wait; a container's CPU limit counts.",
+    )
+    max_head_size: int = option(
+        size(128),
+        64 * 1024,
+        group=LIMITS,
+        help="Size of a request line with all headers. Larger ones are answered 431.",
+        reason="Room for long cookies and tokens, and a bound on what a stranger can make the "
+        "server keep.",
+    )
+    max_headers: int = option(
+        integer(1),
+        100,
+        group=LIMITS,
+        help="Headers in one request. More are answered 431.",
+        reason="Browsers send 10 to 20, proxies add a few; gunicorn and Apache stop at 100 too.",
+    )
+    max_target_size: int = option(
+        size(16),
+        16 * 1024,
+        group=LIMITS,
+        help="Size of the path with its query. Longer ones are answered 414.",
+        reason="Twice what common proxies let through.",
+    )
+    max_body_size: int | None = option(
+        optional(size(0)),
+        2**30,
+        group=LIMITS,
+        help="Size of a request body. Larger ones are answered 413. none: unlimited.",
+        reason="Large enough for uploads, small enough that one client cannot fill a disk.",
+    )
+    max_body_memory: int = option(
+        size(0),
+        2**20,
+        group=LIMITS,
+        help="A WSGI request body up to this size is kept in memory; a larger one goes to a "
+        "temporary file until a thread is free.",
+        reason="Forms and JSON stay in memory, uploads do not.",
+    )
+    parking_delay: float = option(
+        seconds(0),
+        0.1,
+        group=LIMITS,
+        help="A connection that has sent nothing for this long no longer counts as in flight, "
+        "until its request is complete.",
+        reason="Longer than a request needs to follow its connection, shorter than anybody "
+        "notices.",
+    )
+
+    header_timeout: float = option(
+        seconds(_SHORTEST),
+        30.0,
+        group=TIMEOUTS,
+        help="From the first byte of a request to the end of its headers; also how long a new "
+        "connection may stay silent.",
+        reason="Slow phones need seconds; only an attack needs more than half a minute.",
+    )
+    body_timeout: float = option(
+        seconds(_SHORTEST),
+        30.0,
+        group=TIMEOUTS,
+        help="Silence while a request body is arriving.",
+        reason="Any upload that still moves may take as long as it needs.",
+    )
+    write_timeout: float = option(
+        seconds(_SHORTEST),
+        60.0,
+        group=TIMEOUTS,
+        help="No progress while the client should read its response.",
+        reason="A paused download is taken up again within a minute, or not at all.",
+    )
+    keep_alive: float = option(
+        seconds(_SHORTEST),
+        75.0,
+        group=TIMEOUTS,
+        help="How long an idle connection stays open for the next request. Keep it above the "
+        "idle timeout of the proxy in front.",
+        reason="Above the 60 seconds of common load balancers: who closes first must not be us, "
+        "or requests get lost on the way.",
+    )
+    request_timeout: float | None = option(
+        optional(seconds(_SHORTEST)),
+        None,
+        group=TIMEOUTS,
+        help="How long the application may take. Then the client gets 504 and the log shows where "
+        "the request was. none: no limit.",
+        reason="Only you know what your slowest report needs.",
+    )
+    queue_timeout: float | None = option(
+        optional(seconds(_SHORTEST)),
+        None,
+        group=TIMEOUTS,
+        help="How long a WSGI request may wait for a free thread before it is answered 503 with "
+        "Retry-After. none: no limit.",
+        reason="A request whose client has left is dropped anyway; refusing the others is a "
+        "decision for you to make.",
+    )
+    startup_timeout: float = option(
+        seconds(_SHORTEST),
+        60.0,
+        group=TIMEOUTS,
+        help="For importing the application and its ASGI start-up.",
+        reason="Large applications import for ten seconds on a busy machine.",
+    )
+    graceful_timeout: float = option(
+        seconds(0),
+        25.0,
+        group=TIMEOUTS,
+        help="From the stop signal to the exit, whatever the application does. Keep it below the "
+        "time your platform waits before it kills.",
+        reason="Below the 30 seconds that Kubernetes waits.",
+    )
+    shutdown_delay: float = option(
+        seconds(0),
+        0.0,
+        group=TIMEOUTS,
+        help="Go on serving for this long after the stop signal, so that load balancers notice. "
+        "Part of graceful_timeout.",
+        reason="Only needed where traffic is routed by a system that learns late.",
+    )
+
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = option(
+        choice("debug", "info", "warning", "error", "critical", metavar="LEVEL"),
+        "info",
+        group=LOGGING,
+        help="The least important messages to log: debug, info, warning, error or critical.",
+        reason="A handful of lines at start and stop, and one for each trouble.",
+    )
+    log_format: Literal["text", "json"] = option(
+        choice("text", "json"),
+        "text",
+        group=LOGGING,
+        help="Lines for people (coloured on a terminal) or one JSON object a line for machines.",
+        reason="The first reader is a person.",
+    )
+    log_config: str | None = option(
+        optional(path()),
+        None,
+        group=LOGGING,
+        help="A JSON or TOML file for logging.config.dictConfig, in place of the built-in logging.",
+    )
+    access_log: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LOGGING,
+        help="Log every request.",
+        reason="The proxy in front usually does, and it costs a part of every request.",
+    )
+    access_log_format: str = option(
+        text("FORMAT", expects="combined, common, json or a format string such as '%(h)s %(r)s'"),
+        "combined",
+        group=LOGGING,
+        help="combined, common, json, or a format string with gunicorn's atoms such as "
+        "'%(h)s %(r)s %(s)s %(L)s'.",
+        reason="The format that log tools know best.",
+    )
+    server_header: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LOGGING,
+        help="Name the server in every response (`Server: asgibridge`).",
+        reason="It helps to tell who answered, and gives no version away.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value and replace text by what it means."""
+        given = {name: getattr(self, name) for name in OPTIONS}
+        clean, mistakes = examine(given, place=str)
+        if mistakes:
+            raise SettingsError(mistakes)
+        for name, value in clean.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where to listen, in the notation of `bind`, whichever settings said so."""
+        if self.bind:
+            return self.bind
+        if self.uds is not None:
+            return (f"unix:{self.uds}",)
+        if self.fd is not None:
+            return (f"fd://{self.fd}",)
+        host = f"[{self.host}]" if ":" in self.host and self.host[0] != "[" else self.host
+        return (f"{host}:{self.port}",)
+
+
+OPTIONS: Final[Mapping[str, Option]] = options_of(Config)
+"""All settings, by name, in the order of help and reference."""
+
+
+def examine(
+    values: Mapping[str, object], place: Callable[[str], str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Check *values* one by one, then what they say together.
+
+    Args:
+        values: Settings by name; those that are missing have their defaults.
+        place: Says where the value of a name was given.
+
+    Returns:
+        All settings that are right, and one line for each mistake.
+    """
+    clean, mistakes = convert(OPTIONS, values, place)
+    for name, declared in OPTIONS.items():
+        if name not in values:
+            clean[name] = declared.default
+    return clean, [*mistakes, *broken_rules(clean, place)]

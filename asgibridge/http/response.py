@@ -1,0 +1,332 @@
+"""One response: choose its framing, render it, and hold the application to what it declared.
+
+Pure, and used by one thread at a time: the loop's for ASGI, a pool thread's for WSGI.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from asgibridge.errors import ResponseError
+from asgibridge.http.lifecycle import WRITING_MOVES, WriteEvent, Writing, move
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from asgibridge.http.request import RequestHead
+
+__all__ = ["DefaultHeaders", "Response", "error_response", "status_line"]
+
+# Head and body leave in one buffer up to here; beyond, copying costs more than a second iovec.
+MAX_JOINED_BODY: Final = 65536
+
+_NO_BODY: Final = frozenset({204, 304})
+
+
+class DefaultHeaders(Protocol):
+    """The header lines that the server adds, ready for the wire."""
+
+    def lines(self) -> bytes:
+        """Return all of them, each with its CRLF."""
+
+    def lines_without(self, names: set[bytes]) -> bytes:
+        """Return those whose lower-case names are not in *names*."""
+
+
+# --- names of response headers: what each one means to us
+
+_PLAIN: Final = 0
+_LENGTH: Final = 1
+_DEFAULTED: Final = 2  # Date, Server: the application's own wins
+_CONNECTION: Final = 3
+_DROPPED: Final = 4  # hop-by-hop headers are the server's business (PEP 3333, ASGI)
+
+_SPECIAL: Final = {
+    b"content-length": _LENGTH,
+    b"date": _DEFAULTED,
+    b"server": _DEFAULTED,
+    b"connection": _CONNECTION,
+    b"transfer-encoding": _DROPPED,
+    b"keep-alive": _DROPPED,
+}
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_kinds: dict[bytes, int] = {}
+# Applications choose these names, but an application may echo what a client sent: so bounded.
+_MAX_KINDS: Final = 1024
+
+
+def _learn_name(name: object) -> int:
+    if not isinstance(name, bytes):
+        raise ResponseError(f"a header name must be bytes, not {name!r}")
+    if _TOKEN.fullmatch(name) is None:
+        raise ResponseError(f"{name!r} is no header name")
+    kind = _SPECIAL.get(name.lower(), _PLAIN)
+    if len(_kinds) < _MAX_KINDS:
+        _kinds[name] = kind
+    return kind
+
+
+# --- status lines
+
+_status_lines: dict[int, bytes] = {}
+
+
+def status_line(status: int) -> bytes:
+    """Return the status line for *status*.
+
+    The version is always ours, 1.1: RFC 9110 §2.5 wants the highest minor version that the server
+    conforms to, whatever the client speaks.
+
+    Raises:
+        ResponseError: *status* is not a final status code.
+    """
+    line = _status_lines.get(status)
+    if line is None:
+        if not isinstance(status, int) or not 200 <= status <= 999:  # noqa: PLR2004
+            raise ResponseError(f"{status!r} is no final status code")
+        try:
+            phrase = http.HTTPStatus(status).phrase
+        except ValueError:
+            phrase = ""
+        line = _status_lines[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+    return line
+
+
+class Response:
+    """The response of one exchange.
+
+    Attributes:
+        writing: how much has been rendered.
+        keep_alive: whether the connection may serve another request afterwards; anybody may turn
+            it off until the head is rendered.
+        will_close: whether the head, once rendered, tells the client that the connection ends.
+        status: the status code, 0 before the head is rendered.
+        headers: the application's headers, once rendered.
+        body_bytes: bytes of body rendered, framing left out.
+    """
+
+    __slots__ = (
+        "_defaults",
+        "_is_chunked",
+        "_is_http_10",
+        "_is_without_body",
+        "_remaining",
+        "body_bytes",
+        "head_request",
+        "headers",
+        "keep_alive",
+        "status",
+        "will_close",
+        "writing",
+    )
+
+    def __init__(self, request: RequestHead, defaults: DefaultHeaders) -> None:
+        """Prepare to answer *request*, with *defaults* for the headers that the server adds."""
+        self._defaults = defaults
+        self._is_http_10 = request.version == "1.0"
+        self.head_request = request.method == "HEAD"
+        self.keep_alive = request.keep_alive
+        self.will_close = True
+        self.writing = Writing.AWAITING_START
+        self.status = 0
+        self.headers: Iterable[tuple[bytes, bytes]] = ()
+        self.body_bytes = 0
+        self._is_chunked = False
+        self._is_without_body = False
+        self._remaining: int | None = None  # of the declared length; None: not declared
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the head has been rendered."""
+        return self.writing is not Writing.AWAITING_START
+
+    def whole(
+        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> list[bytes]:
+        """Render the complete response; one buffer, or two when the body is large.
+
+        Raises:
+            ResponseError: it breaks HTTP, or *body* is not of the declared length.
+        """
+        head = self._render_head(status, line, headers, len(body))
+        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.WHOLE_WRITTEN)
+        if self._is_without_body:
+            return [head]
+        self.body_bytes = len(body)
+        if len(body) > MAX_JOINED_BODY:
+            return [head, body]
+        return [head + body]
+
+    def start(
+        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]]
+    ) -> bytes:
+        """Render the head of a response whose body comes in pieces.
+
+        Raises:
+            ResponseError: it breaks HTTP.
+        """
+        head = self._render_head(status, line, headers, None)
+        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.HEAD_WRITTEN)
+        return head
+
+    def start_file(
+        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]], available: int
+    ) -> bytes:
+        """Render the head of a response whose body somebody else copies from a file.
+
+        The body is as long as the application declared, else *available* bytes; `body_bytes` says
+        so afterwards.
+
+        Raises:
+            ResponseError: it breaks HTTP, or more is declared than is *available*.
+        """
+        declared = [value for name, value in headers if name.lower() == b"content-length"]
+        size = _declared_length(None, declared[0]) if declared else available
+        if size > available:
+            raise ResponseError(f"Content-Length says {size}, but the file has {available} bytes")
+        head = self._render_head(status, line, headers, size)
+        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.WHOLE_WRITTEN)
+        self.body_bytes = 0 if self._is_without_body else size
+        return head
+
+    def piece(self, data: bytes) -> list[bytes]:
+        """Render a piece of body; nothing for an empty one.
+
+        Raises:
+            ResponseError: it exceeds the declared length.
+        """
+        size = len(data)
+        if self._is_without_body or not size:
+            return []
+        self.body_bytes += size
+        if self._remaining is not None:
+            if size > self._remaining:
+                raise ResponseError("the body is longer than the declared Content-Length")
+            self._remaining -= size
+            return [data]
+        if self._is_chunked:
+            return [b"%x\r\n" % size, data, b"\r\n"]
+        return [data]
+
+    def end(self) -> bytes:
+        """Render what ends the body.
+
+        Raises:
+            ResponseError: less came than was declared.
+        """
+        if self._remaining and not self._is_without_body:
+            raise ResponseError(
+                f"the body is {self._remaining} bytes shorter than the declared Content-Length"
+            )
+        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.BODY_ENDED)
+        return b"0\r\n\r\n" if self._is_chunked else b""
+
+    def _render_head(
+        self,
+        status: int,
+        line: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        body_length: int | None,
+    ) -> bytes:
+        lines = [line]
+        given: set[bytes] | None = None
+        length: int | None = None
+        kinds = _kinds
+        try:
+            for name, value in headers:
+                kind = kinds.get(name)
+                if kind is None:
+                    kind = _learn_name(name)
+                if kind == _PLAIN:
+                    lines.append(b"%b: %b\r\n" % (name, value))
+                elif kind == _LENGTH:
+                    length = _declared_length(length, value)
+                elif kind == _DEFAULTED:
+                    lines.append(b"%b: %b\r\n" % (name, value))
+                    given = {name.lower()} if given is None else given | {name.lower()}
+                elif kind == _CONNECTION and b"close" in value.lower():
+                    self.keep_alive = False
+        except (TypeError, ValueError) as error:
+            raise ResponseError(f"a header is not a pair of byte strings: {error}") from error
+        lines.append(self._frame(status, length, body_length))
+        head = b"".join(lines)
+        # Each line ends in one CRLF of ours.  Any other CR or LF came in a value, and would let
+        # whoever chose that value write headers of its own (response splitting).
+        own = len(lines) + lines[-1].count(b"\n") - 1
+        if head.count(b"\n") != own or head.count(b"\r") != own or b"\0" in head:
+            raise ResponseError("a header value contains CR, LF or NUL")
+        self.status = status
+        self.headers = headers
+        defaults = self._defaults
+        extra = defaults.lines() if given is None else defaults.lines_without(given)
+        return b"".join((head, extra, b"\r\n"))
+
+    def _frame(self, status: int, length: int | None, body_length: int | None) -> bytes:
+        """Decide how the client will find the end of the body; return the header lines for it."""
+        framing = b""
+        if self.head_request or status in _NO_BODY:
+            self._is_without_body = True
+            if length is None and body_length and status not in _NO_BODY:
+                length = body_length
+            # RFC 9110 §8.6: no Content-Length in a 204.
+            if length is not None and status != 204:  # noqa: PLR2004
+                framing = b"Content-Length: %d\r\n" % length
+        else:
+            if length is None:
+                length = body_length
+            elif body_length is not None and length != body_length:
+                raise ResponseError(
+                    f"Content-Length says {length}, but the body has {body_length} bytes"
+                )
+            self._remaining = length
+            if length is not None:
+                framing = b"Content-Length: %d\r\n" % length
+            elif self._is_http_10:
+                self.keep_alive = False  # RFC 9112 §6.3: the end of the connection ends the body
+            else:
+                self._is_chunked = True
+                framing = b"Transfer-Encoding: chunked\r\n"
+        self.will_close = not self.keep_alive
+        if self.will_close:
+            return framing + b"Connection: close\r\n"
+        if self._is_http_10:
+            return framing + b"Connection: keep-alive\r\n"
+        return framing
+
+
+def _declared_length(before: int | None, value: bytes) -> int:
+    if before is not None or not value.isdigit():
+        raise ResponseError(f"Content-Length {value!r} is repeated or no number")
+    return int(value)
+
+
+def error_response(
+    status: int,
+    defaults: DefaultHeaders,
+    *,
+    reason: str = "",
+    keep_alive: bool = False,
+    is_head: bool = False,
+    extra: bytes = b"",
+) -> bytes:
+    """Render the server's own answer to what no application will answer.
+
+    *extra* holds further header lines, each with its CRLF.
+    """
+    line = status_line(status)
+    phrase = line[len("HTTP/1.1 ") : -2]
+    body = phrase + (b": " + reason.encode("ascii", "replace") if reason else b"") + b"\n"
+    connection = b"" if keep_alive else b"Connection: close\r\n"
+    return b"".join(
+        (
+            line,
+            b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(body),
+            connection,
+            extra,
+            defaults.lines(),
+            b"\r\n",
+            b"" if is_head else body,
+        )
+    )

@@ -1,0 +1,107 @@
+"""The protocols between layers.
+
+`net` hands each request to one injected `Handler` as an `Exchange`; `app` answers it.  Neither
+knows the other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import threading
+
+    from asgibridge.http.request import RequestHead
+    from asgibridge.http.response import Response
+
+__all__ = ["Application", "Client", "Exchange", "Handler", "ServerAddress"]
+
+# What users hand us: an ASGI 3 or a WSGI callable.  Their exact types are a2wsgi's; `Any` here
+# because what it is gets decided while running.
+Application: TypeAlias = Any
+
+Client: TypeAlias = "tuple[str, int] | None"
+ServerAddress: TypeAlias = "tuple[str, int | None]"
+
+
+class Exchange(Protocol):
+    """One request and its response, as a handler sees it."""
+
+    head: RequestHead
+    response: Response
+
+    @property
+    def client(self) -> Client:
+        """Address and port of the client; None on a Unix socket."""
+
+    @property
+    def server(self) -> ServerAddress:
+        """Address and port that the client reached; path and None on a Unix socket."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is left to answer.  Thread: any."""
+
+    # --- for handlers on the loop
+
+    async def read(self) -> tuple[bytes, bool] | None:
+        """Wait for body.  Return some of it and whether more may come; None: client gone."""
+
+    async def wait_ended(self) -> None:
+        """Wait until the response is complete or the client is gone."""
+
+    def write(self, buffers: list[bytes]) -> None:
+        """Hand over a part of the rendered response."""
+
+    def finish(self, buffers: list[bytes]) -> None:
+        """Hand over the last part."""
+
+    def must_wait(self) -> bool:
+        """Say whether the client is slower than the application: `wait_writable` then."""
+
+    async def wait_writable(self) -> None:
+        """Wait until the client has read enough, or is gone."""
+
+    def fail(self, status: int) -> None:
+        """Answer with the server's own *status* page, or cut a response that has begun."""
+
+    # --- for handlers in a pool thread
+
+    def note_started(self, thread: threading.Thread) -> None:
+        """Note for the access log that *thread* begins now.  Thread: pool."""
+
+    def take_body(self) -> tuple[BinaryIO, int]:
+        """Return the complete body as a file, and its size.  Thread: pool, once."""
+
+    def post(self, buffers: list[bytes]) -> None:
+        """Hand over a part of the response; waits while the client is slower.  Thread: pool.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+        """
+
+    def post_last(self, buffers: list[bytes]) -> None:
+        """Hand over the last part.  Thread: pool."""
+
+    def post_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        """Hand over the last part and a piece of a file behind it.  Thread: pool.
+
+        The descriptor is duplicated: the caller may close its own at once.
+        """
+
+    def post_failure(self, status: int) -> None:
+        """Have `fail` called on the loop.  Thread: pool."""
+
+
+class Handler(Protocol):
+    """Answers exchanges: one for ASGI, one for WSGI.
+
+    Attributes:
+        wants_whole_body: whether `begin` is due when the request is complete, rather than when its
+            head is.
+    """
+
+    wants_whole_body: bool
+
+    def begin(self, exchange: Exchange) -> None:
+        """Start to answer *exchange*.  Loop thread; returns at once."""

@@ -1,0 +1,360 @@
+"""Watch the listeners, accept one, ask the gate again; stop watching while there is no room.
+
+[GATE-8] asyncio's own servers accept up to `backlog` clients per event and cannot be paused, so
+accepting is done here.  `add_reader` is level-triggered: a client that is left in the kernel's
+queue wakes every process that watches, and the first with room takes it.
+
+The listeners stay watched when a limit is reached, until a client comes who cannot be taken; only
+then is there something to pause for.  A busy server without waiting clients so never pays for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from asgibridge.net.deadlines import NEVER, Deadlines
+from asgibridge.net.gate import Full, Gate
+from asgibridge.net.sockets import accept_queue_length, has_waiting_client
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from asgibridge.net.sockets import Listener
+
+__all__ = ["Acceptor", "AcceptorSettings", "PauseReason", "Watch"]
+
+logger = logging.getLogger("asgibridge")
+
+# accept(2): these are errors of the connection that was about to be accepted, not of the listener.
+_CONNECTION_ERRORS: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+    }
+)
+# Seconds without watching after accept(2) ran out of descriptors or memory [GATE-7].  Ranch and
+# asyncio chose 100 ms and 1 s.
+RESOURCE_PAUSE: Final = 0.1
+# Seconds of being paused after which it is worth a line in the log.  Short pauses are the gate at
+# work, many a second under load.
+WORTH_LOGGING: Final = 1.0
+# Seconds for which the answer to "is anybody waiting?" is good enough.
+_CONTENTION_CACHE: Final = 0.005
+
+
+class Watch(enum.Enum):
+    """Whether the listeners are watched."""
+
+    WATCHING = "watching"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+
+class PauseReason(enum.Enum):
+    """Why the listeners are not watched."""
+
+    WORKER_CONNECTIONS = "worker_connections"
+    MAX_IN_FLIGHT = "max_in_flight"
+    RESOURCES = "resources"
+
+    __hash__ = object.__hash__
+
+
+_REASONS: Final = {
+    Full.WORKER_CONNECTIONS: PauseReason.WORKER_CONNECTIONS,
+    Full.MAX_IN_FLIGHT: PauseReason.MAX_IN_FLIGHT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptorSettings:
+    """How to share with other processes.
+
+    Attributes:
+        batch: clients accepted per readiness event; 1 when several workers share the sockets, so
+            that a burst spreads [GATE-4].
+        eviction_delay: seconds in which another process may take a waiting client before an
+            idle connection is closed for it [GATE-5].
+    """
+
+    batch: int = 8
+    eviction_delay: float = 0.0
+
+
+@dataclass(slots=True)
+class PauseTimes:
+    """Seconds spent paused, by reason, and how often."""
+
+    seconds: dict[PauseReason, float] = field(default_factory=lambda: dict.fromkeys(PauseReason, 0.0))
+    count: int = 0
+
+
+class Acceptor:
+    """Accepts for one process, over all its listeners.  Loop thread only.
+
+    Attributes:
+        watch: whether the listeners are watched.
+        reason: why not, while paused.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        gate: Gate,
+        deadlines: Deadlines,
+        admit: Callable[[socket.socket, object, Listener], None],
+        settings: AcceptorSettings,
+    ) -> None:
+        """Prepare to hand each accepted socket to *admit*, which enters it into *gate* at once."""
+        self._loop = loop
+        self._gate = gate
+        self._deadlines = deadlines
+        self._admit = admit
+        self._settings = settings
+        self._listeners: list[Listener] = []
+        self.watch = Watch.CLOSED
+        self.reason: PauseReason | None = None
+        self.times = PauseTimes()
+        self._paused_at = 0.0
+        self._is_announced = False
+        self._is_short = False  # of descriptors or memory
+        self._eviction: asyncio.Handle | None = None
+        self._contention = (0.0, False)
+        self._to_drain: dict[Listener, int | None] = {}
+        self._on_drained: Callable[[], None] | None = None
+        # as an entry of the wheel
+        self.deadline = NEVER
+        self.slot: int | None = None
+
+    def open(self, listeners: Sequence[Listener]) -> None:
+        """Start to watch *listeners*."""
+        self._listeners = list(listeners)
+        self.watch = Watch.WATCHING
+        self._add_readers()
+
+    def drain(self, on_drained: Callable[[], None], *, accept_queued: bool) -> None:
+        """Stop taking clients, but for those already queued if *accept_queued*.
+
+        Then call *on_drained*, at once or when the last queued client was accepted.  Those who
+        come later are not waited for: the queue is measured now, and made not to grow.
+        """
+        self._resume_if_paused()
+        self._on_drained = on_drained
+        self._remove_readers()
+        self.watch = Watch.DRAINING
+        self._to_drain = {}
+        if accept_queued:
+            for listener in self._listeners:
+                self._to_drain[listener] = accept_queue_length(listener.socket)
+                # listen(2) again: with a backlog of 0 the kernel queues no more.
+                listener.socket.listen(0)
+        self._drain_queues()
+
+    def close(self) -> None:
+        """Stop watching for good.  The listeners are the caller's to close."""
+        self._resume_if_paused()
+        if self.watch is Watch.CLOSED:
+            return
+        self._remove_readers()
+        self._gate.watch(None)
+        self._deadlines.remove(self)
+        self.watch = Watch.CLOSED
+
+    def is_contended(self) -> bool:
+        """Say whether clients wait while there is no room for them.  [GATE-6]"""
+        if self.watch is not Watch.PAUSED or self.reason is PauseReason.RESOURCES:
+            return False
+        now = self._loop.time()
+        until, answer = self._contention
+        if now >= until:
+            answer = self._somebody_waits()
+            self._contention = (now + _CONTENTION_CACHE, answer)
+        return answer
+
+    def queue_length(self) -> int | None:
+        """Count the clients in the kernel's queues; None where the kernel does not tell."""
+        lengths = [accept_queue_length(listener.socket) for listener in self._listeners]
+        known = [length for length in lengths if length is not None]
+        return sum(known) if known else None
+
+    # --- accepting
+
+    def _on_readable(self, listener: Listener) -> None:
+        for _ in range(self._settings.batch):
+            full = self._gate.full()
+            if full is not None:
+                self._pause(_REASONS[full])
+                return
+            if not self._accept_one(listener):
+                return
+        if len(self._listeners) > 1:
+            # Listeners take turns: whoever was served goes to the end of the row.
+            self._listeners.remove(listener)
+            self._listeners.append(listener)
+
+    def _accept_one(self, listener: Listener) -> bool:
+        """Accept one client; return whether it is worth trying for another."""
+        try:
+            sock, address = listener.socket.accept()
+        except BlockingIOError:
+            return False  # another process was quicker, or the client left
+        except OSError as error:
+            if error.errno in _CONNECTION_ERRORS:
+                return True
+            self._pause_for_resources(error)
+            return False
+        if self._is_short:
+            self._is_short = False
+            logger.warning("accepting again")
+        self._admit(sock, address, listener)
+        return True
+
+    # --- pausing and resuming
+
+    def _pause(self, reason: PauseReason) -> None:
+        self._remove_readers()
+        self.watch = Watch.PAUSED
+        self.reason = reason
+        self._paused_at = self._loop.time()
+        self._contention = (0.0, False)
+        self.times.count += 1
+        self._deadlines.set(self, self._paused_at + WORTH_LOGGING)
+        self._gate.watch(self._on_change)
+        self._on_change()
+
+    def _on_change(self) -> None:
+        """Use what parked or left: resume if there is room, evict if that makes room."""
+        if self.watch is Watch.DRAINING:
+            self._drain_queues()
+            return
+        full = self._gate.full()
+        if full is None:
+            if self.reason is not PauseReason.RESOURCES:
+                self._resume()
+        elif full is Full.WORKER_CONNECTIONS and self._eviction is None:
+            self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
+
+    def _resume_if_paused(self) -> None:
+        if self.watch is Watch.PAUSED:
+            self._resume()
+
+    def _resume(self) -> None:
+        assert self.reason is not None  # noqa: S101 - a pause has a reason
+        paused = self._loop.time() - self._paused_at
+        self.times.seconds[self.reason] += paused
+        if self._is_announced:
+            self._is_announced = False
+            logger.info("gate open paused=%.1fs", paused)
+        self.reason = None
+        self._deadlines.remove(self)
+        self._gate.watch(None)
+        if self._eviction is not None:
+            self._eviction.cancel()
+            self._eviction = None
+        self.watch = Watch.WATCHING
+        self._add_readers()
+
+    def on_deadline(self, now: float) -> None:
+        """Tell the operator of a pause that lasts."""
+        if self.watch is Watch.PAUSED and self.reason is not PauseReason.RESOURCES:
+            assert self.reason is not None  # noqa: S101 - a pause has a reason
+            self._is_announced = True
+            gate = self._gate
+            logger.warning(
+                "gate full limit=%s open=%d in_flight=%d paused=%.1fs",
+                self.reason.value,
+                gate.open,
+                gate.in_flight,
+                now - self._paused_at,
+            )
+
+    def _pause_for_resources(self, error: OSError) -> None:
+        if not self._is_short:
+            self._is_short = True
+            logger.error(
+                "cannot accept: %s; closing idle connections and trying again every %d ms; "
+                "raise the limit of open files or lower worker_connections",
+                error.strerror,
+                RESOURCE_PAUSE * 1000,
+            )
+        self._pause(PauseReason.RESOURCES)
+        self._evict_one()
+        self._loop.call_later(RESOURCE_PAUSE, self._end_resource_pause)
+
+    def _end_resource_pause(self) -> None:
+        if self.watch is Watch.PAUSED and self.reason is PauseReason.RESOURCES:
+            self._resume()
+
+    # --- evicting
+
+    def _evict(self) -> None:
+        self._eviction = None
+        if (
+            self.watch is Watch.PAUSED
+            and self._gate.full() is Full.WORKER_CONNECTIONS
+            and self._somebody_waits()
+        ):
+            self._evict_one()
+
+    def _evict_one(self) -> None:
+        for member in self._gate.longest_idle():
+            if member.try_evict():
+                return
+
+    def _somebody_waits(self) -> bool:
+        return any(has_waiting_client(listener.socket) for listener in self._listeners)
+
+    # --- draining
+
+    def _drain_queues(self) -> None:
+        """Accept what was queued when draining began, as far as there is room."""
+        for listener in list(self._to_drain):
+            while (left := self._to_drain.get(listener)) is None or left > 0:
+                if self._gate.full() is not None:
+                    self._gate.watch(self._on_change)
+                    return
+                before = self._gate.open
+                more = self._accept_one(listener)
+                if self.watch is Watch.PAUSED:  # out of descriptors: leave the rest
+                    self.watch = Watch.DRAINING
+                    self._to_drain.clear()
+                    break
+                if not more:
+                    break
+                if left is not None:
+                    self._to_drain[listener] = left - (self._gate.open - before)
+            self._to_drain.pop(listener, None)
+        self._gate.watch(None)
+        if self._on_drained is not None:
+            on_drained, self._on_drained = self._on_drained, None
+            on_drained()
+
+    # --- watching
+
+    def _add_readers(self) -> None:
+        for listener in self._listeners:
+            self._loop.add_reader(listener.socket, self._on_readable, listener)
+
+    def _remove_readers(self) -> None:
+        if self.watch is Watch.WATCHING:
+            for listener in self._listeners:
+                self._loop.remove_reader(listener.socket)
+
+    def __repr__(self) -> str:
+        return f"<Acceptor {self.watch.value} listeners={len(self._listeners)} {self._gate!r}>"

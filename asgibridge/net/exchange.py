@@ -1,0 +1,389 @@
+"""One request and its response on a connection, with back-pressure both ways.
+
+The connection feeds it and is written to by it.  A handler on the loop awaits `read` and
+`wait_writable`; a handler in a pool thread uses the `post` methods, which meet the loop at the
+outbox only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from asgibridge.errors import ClientDisconnected
+
+if TYPE_CHECKING:
+    from asgibridge.http.request import RequestHead
+    from asgibridge.http.response import Response
+    from asgibridge.interfaces import Client, ServerAddress
+    from asgibridge.net.body import BodyBuffer
+    from asgibridge.net.connection import Connection
+
+__all__ = ["Exchange"]
+
+# Bytes of request body waiting for an ASGI application above which the socket is not read.
+READ_HIGH_WATER: Final = 65536
+# Bytes of response that a thread may have under way before it waits for the client.
+POST_HIGH_WATER: Final = 65536
+
+
+class Exchange:
+    """See `asgibridge.interfaces.Exchange`.
+
+    Attributes:
+        connection: the connection, or None when the exchange is over.
+        body: the body, while a handler that wants all of it waits for it.
+        is_body_complete: whether the whole request has been read.
+        is_begun: whether the handler has been given the exchange.
+        cut: why the response was not sent as the application meant it; None if it was.
+        has_sent: whether anything of the response has been given to the transport.
+        opened_at: loop time of the end of the head.
+        begun_at, started_at: `time.perf_counter()` when the request was handed to the handler, and
+            when a thread took it; kept for the access log only, 0.0 without one.
+        thread: ident and name of that thread.
+    """
+
+    __slots__ = (
+        "_flow",
+        "_is_client_eof",
+        "_pieces",
+        "_reader",
+        "_unread",
+        "_writer",
+        "begun_at",
+        "body",
+        "connection",
+        "cut",
+        "head",
+        "is_begun",
+        "is_body_complete",
+        "has_sent",
+        "is_continue_due",
+        "opened_at",
+        "response",
+        "started_at",
+        "thread",
+    )
+
+    def __init__(self, connection: Connection, head: RequestHead, response: Response) -> None:
+        """Open the exchange that *head* began on *connection*."""
+        self.connection: Connection | None = connection
+        self.head = head
+        self.response = response
+        self.body: BodyBuffer | None = None
+        self.is_begun = False
+        self.is_body_complete = False
+        self.is_continue_due = head.expects_continue
+        self.cut: str | None = None
+        self.has_sent = False
+        self.opened_at = connection.loop.time()
+        self.begun_at = self.started_at = 0.0
+        self.thread: tuple[int, str] | None = None
+        self._pieces: list[bytes] | None = None
+        self._unread = 0
+        self._is_client_eof = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._flow: _ThreadFlow | None = None
+
+    @property
+    def client(self) -> Client:
+        """Address and port of the client; None on a Unix socket, or when it is gone."""
+        return self.connection.client if self.connection is not None else None
+
+    @property
+    def server(self) -> ServerAddress:
+        """Address and port that the client reached; path and None on a Unix socket."""
+        return self.connection.server if self.connection is not None else ("", None)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody is left to answer.  Thread: any."""
+        return self.connection is None
+
+    # --- fed by the connection
+
+    def feed(self, pieces: list[bytes], *, is_complete: bool) -> None:
+        """Take *pieces* of body from the connection; *is_complete* says that they are the last."""
+        self.is_body_complete = is_complete
+        if pieces:
+            if self._pieces is None:
+                self._pieces = pieces
+            else:
+                self._pieces.extend(pieces)
+            self._unread += sum(map(len, pieces))
+            if self._unread > READ_HIGH_WATER and self.connection is not None:
+                self.connection.pause_reading()
+        self._wake_reader()
+
+    def feed_eof(self) -> None:
+        """The client will send nothing more; maybe it is gone altogether, nobody can tell.
+
+        The application hears `http.disconnect`, as it would if the client were gone; what it sends
+        all the same is sent, for a client that has only closed its half.
+        """
+        self._is_client_eof = True
+        self._wake_reader()
+
+    def on_writable(self) -> None:
+        """The client has read enough to be sent more."""
+        if self._writer is not None:
+            if not self._writer.done():
+                self._writer.set_result(None)
+            self._writer = None
+        if self._flow is not None:
+            self._flow.unblock()
+
+    def detach(self) -> None:
+        """The exchange is over: answered, cut, or the client is gone."""
+        self.connection = None
+        self._wake_reader()
+        self.on_writable()
+        if self._flow is not None:
+            self._flow.end()
+        if self.body is not None:
+            self.body.close()
+            self.body = None
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None:
+            if not self._reader.done():
+                self._reader.set_result(None)
+            self._reader = None
+
+    # --- for handlers on the loop
+
+    async def read(self) -> tuple[bytes, bool] | None:
+        """Wait for body.  Return some of it and whether more may come; None: client gone."""
+        if self.is_continue_due and self.connection is not None:
+            self.is_continue_due = False
+            if not self._pieces and not self.is_body_complete:
+                self.connection.send_continue()
+        while True:
+            if self._pieces:
+                data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+                self._pieces = None
+                self._unread = 0
+                if self.connection is not None:
+                    self.connection.resume_reading()
+                return data, not self.is_body_complete
+            if self.is_body_complete:
+                return b"", False
+            if self.connection is None or self._is_client_eof:
+                return None
+            await self._wait_for_feed(self.connection)
+
+    async def wait_ended(self) -> None:
+        """Wait until the response is complete or the client is gone."""
+        while self.connection is not None and not self._is_client_eof:
+            await self._wait_for_feed(self.connection)
+
+    async def _wait_for_feed(self, connection: Connection) -> None:
+        if self._reader is None:
+            self._reader = connection.loop.create_future()
+        await asyncio.shield(self._reader)
+
+    def write(self, buffers: list[bytes]) -> None:
+        """Hand over a part of the rendered response."""
+        if self.connection is not None:
+            self.has_sent = True
+            self.connection.write(buffers)
+
+    def finish(self, buffers: list[bytes]) -> None:
+        """Hand over the last part."""
+        connection = self.connection
+        if connection is not None:
+            self.has_sent = True
+            connection.write(buffers)
+            connection.end_exchange()
+
+    def must_wait(self) -> bool:
+        """Say whether the client is slower than the application."""
+        return self.connection is not None and self.connection.is_write_paused
+
+    async def wait_writable(self) -> None:
+        """Wait until the client has read enough, or is gone."""
+        while self.connection is not None and self.connection.is_write_paused:
+            if self._writer is None:
+                self._writer = self.connection.loop.create_future()
+            await asyncio.shield(self._writer)
+
+    def fail(self, status: int) -> None:
+        """Answer with the server's own *status* page, or cut a response that has begun."""
+        if self.connection is not None:
+            self.connection.fail_exchange(status)
+
+    # --- for handlers in a pool thread
+
+    def note_started(self, thread: threading.Thread) -> None:
+        """Note for the access log that *thread* begins now.  Thread: pool."""
+        self.started_at = time.perf_counter()
+        self.thread = (thread.ident or 0, thread.name)
+
+    def take_body(self) -> tuple[BinaryIO, int]:
+        """Return the complete body as a file, and its size.  Thread: pool, once."""
+        body, self.body = self.body, None
+        if body is None:
+            return io.BytesIO(), 0
+        return body.open(), body.size
+
+    def post(self, buffers: list[bytes]) -> None:
+        """Hand over a part of the response; waits while the client is slower.  Thread: pool.
+
+        Raises:
+            ClientDisconnected: the client is gone.
+        """
+        flow = self._flow
+        if flow is None:
+            flow = self._flow = _ThreadFlow()
+        connection = self.connection
+        if connection is None:
+            raise ClientDisconnected("the client is gone")
+        size = sum(map(len, buffers))
+        flow.wait_for_room(self, size)
+        connection.outbox.post(_Part(self, buffers, size))
+
+    def post_last(self, buffers: list[bytes]) -> None:
+        """Hand over the last part.  Thread: pool."""
+        connection = self.connection
+        if connection is not None:
+            connection.outbox.post(_Last(self, buffers))
+
+    def post_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        """Hand over the last part and a piece of a file behind it.  Thread: pool."""
+        connection = self.connection
+        if connection is not None:
+            connection.outbox.post(_File(self, buffers, os.dup(fd), offset, count))
+
+    def post_failure(self, status: int) -> None:
+        """Have `fail` called on the loop.  Thread: pool."""
+        connection = self.connection
+        if connection is not None:
+            connection.outbox.post(_Failure(self, status))
+
+    def on_part_delivered(self, size: int) -> None:
+        """Tell the posting thread that *size* bytes went to the transport."""
+        if self._flow is not None:
+            self._flow.delivered(size, is_blocked=self.must_wait())
+
+    def __repr__(self) -> str:
+        target = self.head.target.decode("latin-1")
+        return f"<Exchange {self.head.method} {target} {self.response.writing.value}>"
+
+
+class _ThreadFlow:
+    """Keeps a streaming thread from running ahead of its client.  [WSGI-4]
+
+    `_posted` bytes are on their way to the loop; `_blocked` bytes wait in a transport that is above
+    its high-water mark.
+    """
+
+    __slots__ = ("_blocked", "_changed", "_is_over", "_posted")
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._posted = 0
+        self._blocked = 0
+        self._is_over = False
+
+    def wait_for_room(self, exchange: Exchange, size: int) -> None:
+        """Take room for *size* bytes.  Thread: pool.
+
+        The wait is bounded by the connection: its write timeout ends it, and this with it.  The
+        look once a second is for a client that left before this object could be seen by the loop.
+
+        Raises:
+            ClientDisconnected: the exchange is over.
+        """
+        with self._changed:
+            while self._posted + self._blocked >= POST_HIGH_WATER and not self._is_over:
+                self._changed.wait(1.0)
+                self._is_over = self._is_over or exchange.is_gone
+            if self._is_over:
+                raise ClientDisconnected("the client is gone")
+            self._posted += size
+
+    def delivered(self, size: int, *, is_blocked: bool) -> None:
+        """Move *size* bytes on; *is_blocked* says that the transport keeps them for now."""
+        with self._changed:
+            self._posted -= size
+            if is_blocked:
+                self._blocked += size
+            else:
+                self._changed.notify()
+
+    def unblock(self) -> None:
+        """The transport has room again."""
+        with self._changed:
+            self._blocked = 0
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing more can be sent."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+
+
+# --- deliveries: what a thread posts and the loop acts upon
+
+
+class _Part:
+    __slots__ = ("buffers", "exchange", "size")
+
+    def __init__(self, exchange: Exchange, buffers: list[bytes], size: int) -> None:
+        self.exchange = exchange
+        self.buffers = buffers
+        self.size = size
+
+    def deliver(self) -> None:
+        self.exchange.write(self.buffers)
+        self.exchange.on_part_delivered(self.size)
+
+
+class _Last:
+    __slots__ = ("buffers", "exchange")
+
+    def __init__(self, exchange: Exchange, buffers: list[bytes]) -> None:
+        self.exchange = exchange
+        self.buffers = buffers
+
+    def deliver(self) -> None:
+        self.exchange.finish(self.buffers)
+
+
+class _File:
+    __slots__ = ("buffers", "count", "exchange", "fd", "offset")
+
+    def __init__(
+        self, exchange: Exchange, buffers: list[bytes], fd: int, offset: int, count: int
+    ) -> None:
+        self.exchange = exchange
+        self.buffers = buffers
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+    def deliver(self) -> None:
+        connection = self.exchange.connection
+        if connection is None:
+            os.close(self.fd)
+            return
+        self.exchange.write(self.buffers)
+        connection.send_file(self.fd, self.offset, self.count)
+
+
+class _Failure:
+    __slots__ = ("exchange", "status")
+
+    def __init__(self, exchange: Exchange, status: int) -> None:
+        self.exchange = exchange
+        self.status = status
+
+    def deliver(self) -> None:
+        self.exchange.fail(self.status)
+

@@ -1,0 +1,89 @@
+"""From an accepted socket to a connection: counted at once, given a transport a moment later."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from asgibridge.net.connection import Connection
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from asgibridge.interfaces import Client, ServerAddress
+    from asgibridge.net.sockets import Listener
+    from asgibridge.net.wiring import Wiring
+
+__all__ = ["Reception"]
+
+logger = logging.getLogger("asgibridge")
+
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+class Reception:
+    """Admits sockets.  Loop thread only."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        """Make connections that share *wiring*."""
+        self._wiring = wiring
+        self._servers: dict[Listener, ServerAddress | None] = {}
+        # Held until each is done: the loop keeps weak references only.
+        self._opening: set[asyncio.Task[None]] = set()
+
+    def admit(self, sock: socket.socket, address: object, listener: Listener) -> None:
+        """Count *sock* in and give it a connection.  Called right after accept(2), with room."""
+        wiring = self._wiring
+        sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
+        try:
+            connection = Connection(
+                wiring, sock, _client(sock, address), self._server(sock, listener)
+            )
+        except OSError:  # the client has gone already
+            sock.close()
+            return
+        wiring.gate.enter(connection)
+        wiring.counters.accepted += 1
+        wiring.connections.add(connection)
+        task = wiring.loop.create_task(self._open(connection, sock))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _open(self, connection: Connection, sock: socket.socket) -> None:
+        try:
+            await self._wiring.loop.connect_accepted_socket(lambda: connection, sock)
+        except BaseException as error:
+            logger.warning("a client could not be served: %s", error)
+            connection.connection_lost(None)
+            sock.close()
+            if not isinstance(error, Exception):
+                raise
+
+    def _server(self, sock: socket.socket, listener: Listener) -> ServerAddress:
+        """Tell which address the client reached; asked once for a listener that has only one."""
+        try:
+            known = self._servers[listener]
+        except KeyError:
+            name = listener.socket.getsockname()
+            known = None if name[0] in _WILDCARDS else _server_address(sock, name)
+            self._servers[listener] = known
+        return known if known is not None else _server_address(sock, sock.getsockname())
+
+
+def _server_address(sock: socket.socket, name: object) -> ServerAddress:
+    if sock.family == socket.AF_UNIX:
+        return (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name), None)
+    assert isinstance(name, tuple)  # noqa: S101 - what getsockname gives for AF_INET and AF_INET6
+    return (_unmapped(name[0]), name[1])
+
+
+def _client(sock: socket.socket, address: object) -> Client:
+    if sock.family == socket.AF_UNIX or not isinstance(address, tuple):
+        return None
+    return (_unmapped(address[0]), address[1])
+
+
+def _unmapped(host: str) -> str:
+    """Write an IPv4 client of a dual-stack socket as what it is (RFC 4291 §2.5.5.2)."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host

@@ -1,0 +1,123 @@
+"""The parts of one server, made from its settings and joined together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asgibridge.app.asgi import AsgiHandler
+from asgibridge.app.environ import EnvironBuilder
+from asgibridge.app.threads import ThreadPool
+from asgibridge.app.wsgi import WsgiCall, WsgiHandler, WsgiTimeouts
+from asgibridge.http.parser import ParserLimits
+from asgibridge.net.acceptor import Acceptor, AcceptorSettings
+from asgibridge.net.clock import HeaderClock
+from asgibridge.net.deadlines import Deadlines
+from asgibridge.net.gate import Gate
+from asgibridge.net.outbox import Outbox
+from asgibridge.net.reception import Reception
+from asgibridge.net.wiring import Timeouts, Wiring
+from asgibridge.ops.access import AccessLog
+from asgibridge.process.capacity import default_threads, usable_cpus
+from asgibridge.process.overdue import OverdueReporter
+from asgibridge.process.recording import AccessRecorder
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from asgibridge.app.loader import LoadedApplication
+    from asgibridge.config.settings import Config
+
+__all__ = ["Assembly", "assemble"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Assembly:
+    """The parts that the server goes on to handle."""
+
+    wiring: Wiring
+    acceptor: Acceptor
+    reception: Reception
+    handler: AsgiHandler | WsgiHandler
+    pool: ThreadPool[WsgiCall] | None
+    recorder: AccessRecorder | None
+
+
+def assemble(
+    config: Config,
+    loaded: LoadedApplication,
+    state: dict[str, Any],
+    loop: asyncio.AbstractEventLoop,
+    on_exhausted: Callable[[], None],
+) -> Assembly:
+    """Make and join everything between the listeners and the application.
+
+    *on_exhausted* is called when overdue requests hold all threads.
+    """
+    deadlines = Deadlines(loop)
+    is_wsgi = loaded.interface == "wsgi"
+    threads = config.threads if config.threads is not None else default_threads(usable_cpus())
+    max_in_flight = config.max_in_flight
+    if max_in_flight is None and is_wsgi:
+        max_in_flight = threads
+    recorder = None
+    if config.access_log:
+        recorder = AccessRecorder(loop, AccessLog(config.access_log_format))
+    pool: ThreadPool[WsgiCall] | None = None
+    handler: AsgiHandler | WsgiHandler
+    if is_wsgi:
+        pool = ThreadPool(threads)
+        handler = WsgiHandler(
+            loaded.application,
+            pool,
+            EnvironBuilder(
+                root_path=config.root_path, multithread=threads > 1, multiprocess=False
+            ),
+            timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
+            deadlines=deadlines,
+            clock=loop.time,
+            keeps_times=recorder is not None,
+        )
+        handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
+    else:
+        handler = AsgiHandler(
+            loaded.application, loop, root_path=config.root_path, state=state
+        )
+    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
+    wiring = Wiring(
+        loop=loop,
+        gate=gate,
+        deadlines=deadlines,
+        outbox=Outbox(loop),
+        clock=HeaderClock(server_header=config.server_header),
+        handler=handler,
+        limits=ParserLimits(
+            max_head_size=config.max_head_size,
+            max_headers=config.max_headers,
+            max_target_size=config.max_target_size,
+            max_body_size=config.max_body_size,
+        ),
+        timeouts=Timeouts(
+            parking_delay=config.parking_delay,
+            header=config.header_timeout,
+            body=config.body_timeout,
+            write=config.write_timeout,
+            keep_alive=config.keep_alive,
+        ),
+        max_body_memory=config.max_body_memory,
+    )
+    if recorder is not None:
+        wiring.on_ended = recorder.on_ended
+        wiring.on_refused = recorder.on_refused
+    reception = Reception(wiring)
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
+    wiring.acceptor = acceptor
+    return Assembly(
+        wiring=wiring,
+        acceptor=acceptor,
+        reception=reception,
+        handler=handler,
+        pool=pool,
+        recorder=recorder,
+    )

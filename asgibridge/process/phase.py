@@ -1,0 +1,46 @@
+"""The phases of a process, and the table of their moves."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PHASE_MOVES", "Phase", "PhaseEvent"]
+
+
+class Phase(enum.Enum):
+    """Where a process stands between its start and its end."""
+
+    NEW = "new"
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+    __hash__ = object.__hash__
+
+
+class PhaseEvent(enum.Enum):
+    """What happens to a `Phase`."""
+
+    START_ASKED = "start asked"
+    START_FAILED = "start failed"
+    LISTENING = "listening"
+    STOP_ASKED = "stop asked"
+    DRAINED = "drained"
+    GRACE_OVER = "grace over"
+
+    __hash__ = object.__hash__
+
+
+PHASE_MOVES: Final[Mapping[tuple[Phase, PhaseEvent], Phase]] = {
+    (Phase.NEW, PhaseEvent.START_ASKED): Phase.STARTING,
+    (Phase.STARTING, PhaseEvent.START_FAILED): Phase.STOPPED,
+    (Phase.STARTING, PhaseEvent.LISTENING): Phase.SERVING,
+    (Phase.SERVING, PhaseEvent.STOP_ASKED): Phase.DRAINING,
+    (Phase.DRAINING, PhaseEvent.DRAINED): Phase.STOPPED,
+    (Phase.DRAINING, PhaseEvent.GRACE_OVER): Phase.STOPPED,
+}

@@ -1,0 +1,180 @@
+"""Write the reference pages that are made from declarations in the code.
+
+`python docs/generate.py` writes them, `--check` only tells which are stale.  A further generated
+page is one more function in `PAGES`.
+"""  # noqa: INP001 - a script, not a package
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from asgibridge.cli import SettingsCommand, program
+from asgibridge.config.help import usage
+from asgibridge.config.kinds import Shape
+from asgibridge.config.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from asgibridge.config.option import Option
+
+__all__ = ["CONTENT", "PAGES", "main", "stale_pages"]
+
+CONTENT: Final = Path(__file__).parent / "content"
+
+_NOTE: Final = "<!-- Written by docs/generate.py: edit the declarations, then run it again. -->\n"
+_COLUMNS: Final = 80
+
+_SETTINGS_INTRO: Final = """\
+# Settings
+
+Every setting has one name and four ways to give it.
+The strongest wins:
+
+1. a flag: `--worker-connections 500`
+2. a variable: `ASGIBRIDGE_WORKER_CONNECTIONS=500` (an empty one counts as unset)
+3. a line in a settings file: `worker_connections = 500`
+4. the default
+
+The settings file is `asgibridge.toml` in the current directory, or the one that `--config` or
+`ASGIBRIDGE_CONFIG` names; relative paths in it count from the current directory.
+From Python, `asgibridge.Config(worker_connections=500)` takes the same names and reads no other
+source.
+
+Unknown names and wrong values are errors in all of them.
+All mistakes are reported at once, each with where it came from.
+`asgibridge settings` prints every value with its origin.
+`asgibridge settings --format toml` is a settings file to start from.
+
+- A **time** is in seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `5m`, `1h`.
+- A **size** is in bytes, or has a binary unit: `65536`, `64k`, `1m`, `1g`.
+- `none` stands for nothing, where that is possible; `auto` for what the server finds out itself.
+"""
+
+_CLI_INTRO: Final = """\
+# Command line
+
+`python -m asgibridge` is the same command.
+[Settings](settings.md) tells more about each flag, and why its default is what it is.
+
+| exit code | meaning |
+|---|---|
+| 0 | stopped gracefully, or did what was asked |
+| 1 | anything else: above all, the graceful timeout cut something |
+| 2 | wrong usage or settings |
+| 3 | the start failed: application, address or start-up events |
+| 130 | interrupted before the server ran |
+
+Errors are lines on standard error that begin with `asgibridge: `.
+They are red on a terminal, unless `NO_COLOR` is set.
+"""
+
+
+def settings_page() -> str:
+    """Render the reference of all settings."""
+    lines = [_NOTE, _SETTINGS_INTRO]
+    group = None
+    for option in OPTIONS.values():
+        if option.group is not group:
+            group = option.group
+            lines += [f"## {group.title}", "", group.intro, ""]
+        lines += _setting(option)
+    return "\n".join(lines)
+
+
+def cli_page() -> str:
+    """Render the reference of the command line."""
+    lines = [_NOTE, _CLI_INTRO, "## asgibridge", "", *_help_block(program, "asgibridge")]
+    for name, command in program.commands.items():
+        lines += [f"## asgibridge {name}", "", *_help_block(command, f"asgibridge {name}")]
+    return "\n".join(lines)
+
+
+PAGES: Final[Mapping[str, Callable[[], str]]] = {
+    "reference/settings.md": settings_page,
+    "reference/cli.md": cli_page,
+}
+"""Every generated page, by its path under `content`."""
+
+
+def stale_pages(content: Path | None = None) -> list[str]:
+    """Name the pages under *content* that differ from what their declarations say."""
+    folder = CONTENT if content is None else content
+    return [page for page, render in PAGES.items() if _read(folder / page) != render()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the pages, or with `--check` name the stale ones and return 1 if there are any."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--check", action="store_true", help="only tell which pages are stale")
+    is_check = parser.parse_args(arguments).check
+    stale = stale_pages()
+    for page in stale:
+        if not is_check:
+            target = CONTENT / page
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(PAGES[page](), encoding="utf-8")
+        verdict = "is stale; run docs/generate.py" if is_check else "written"
+        sys.stdout.write(f"docs/content/{page} {verdict}\n")
+    return 1 if stale and is_check else 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _setting(option: Option) -> list[str]:
+    flag = usage(option)
+    if option.kind.shape is Shape.SWITCH:
+        flag = f"{option.flag}`, `{option.off_flag}"
+    variables = [option.environment, *filter(None, [option.names.environment])]
+    default = f"`{option.shown_default}`" if option.shown_default else "empty"
+    rows = {
+        "flag": f"`{_cell(flag)}`",
+        "variable": ", ".join(f"`{each}`" for each in variables),
+        "takes": _cell(option.kind.expects),
+        "default": default,
+    }
+    if option.reason:
+        rows["why"] = _cell(option.reason)
+    return [
+        f"### {option.name}",
+        "",
+        # One sentence per line, so that a changed sentence is a changed line.
+        _cell(option.help).replace(". ", ".\n"),
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {heading} | {cell} |" for heading, cell in rows.items()),
+        "",
+    ]
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "\\|")
+
+
+def _help_block(command: click.Command, path: str) -> list[str]:
+    lines = _help(command, path)
+    if isinstance(command, SettingsCommand) and command is not program.commands["serve"]:
+        # The settings are listed once, under `serve`.
+        headings = {f"{option.group.title}: {option.group.intro}" for option in OPTIONS.values()}
+        first = next(number for number, line in enumerate(lines) if line in headings)
+        lines = [*lines[:first], *lines[lines.index("Other") :]]
+    return ["```text", *lines, "```", ""]
+
+
+def _help(command: click.Command, path: str) -> list[str]:
+    context = click.Context(
+        command, info_name=path, terminal_width=_COLUMNS - 2, help_option_names=["-h", "--help"]
+    )
+    return [line.rstrip() for line in click.unstyle(command.get_help(context)).splitlines()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+-- A new connection for each request.
+dofile("summary.lua")
+wrk.headers["Connection"] = "close"

@@ -1,0 +1,2 @@
+-- A GET with Host and nothing else.
+dofile("summary.lua")

@@ -1,0 +1,1 @@
+"""Fakes and drivers that the tests share; each is tested itself."""
