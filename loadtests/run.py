@@ -128,13 +128,12 @@ class _Run:
             core=self._wrk_core,
         )
         wrk.drive(load, self._scenario.warm_up_seconds)
-        process.check_alive()
         dialled = measure.connections_dialled()
         before = measure.process_tree(process.pid)
         outcome = wrk.drive(load, self._seconds)
-        process.check_alive()
         after = measure.process_tree(process.pid)
         dialled = measure.connections_dialled() - dialled
+        process.check_alive(case.post_bytes)
         errors = {kind: count for kind, count in outcome.errors.items() if count}
         if errors:
             told = ", ".join(f"{kind} {count}" for kind, count in errors.items())

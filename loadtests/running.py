@@ -92,14 +92,19 @@ class RunningServer:
                 raise StartFailed(f"no answer within {bound}: {self._last_words()}")
             time.sleep(POLL_INTERVAL)
 
-    def check_alive(self) -> None:
-        """Make sure that the leader has not ended; its children might have served on without it.
+    def check_alive(self, post_bytes: int) -> None:
+        """Make sure that the server outlived the load: the leader runs, a request is answered.
+
+        wrk does not count requests that are still unanswered when it ends, and children might
+        have served on without their leader.
 
         Raises:
-            ProcessGone: It has.
+            ProcessGone: It has ended, or is stuck.
         """
         if self._process is None or self._process.poll() is not None:
             raise ProcessGone(f"the server ended under load: {self._last_words()}")
+        if not self._try_answer(post_bytes):
+            raise ProcessGone(f"the server answers no more after the load: {self._last_words()}")
 
     def _try_answer(self, post_bytes: int) -> bool:
         """Send one request; return whether it was answered.

@@ -15,7 +15,7 @@ from asgibridge.http.request import split_target
 from asgibridge.http.response import status_line
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
     from asgibridge.interfaces import Application, Exchange
 
@@ -31,6 +31,7 @@ class AsgiHandler:
 
     Attributes:
         tasks: those that run, in-flight requests and background work behind answered ones.
+        on_task_done: called whenever one of them has ended.
         state: what the lifespan left for the requests; each gets a copy.
     """
 
@@ -50,14 +51,14 @@ class AsgiHandler:
         self._root_path = root_path
         self.state = state if state is not None else {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.on_task_done: Callable[[], None] | None = None
 
     def begin(self, exchange: Exchange) -> None:
         """Start the application's task for *exchange*."""
         call = _AsgiCall(exchange)
         scope = self._scope(exchange)
-        task = self._loop.create_task(self._run(call, scope))
+        call.task = task = self._loop.create_task(self._run(call, scope))
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         head = exchange.head
@@ -109,6 +110,11 @@ class AsgiHandler:
                     scope["path"],
                 )
                 exchange.fail(500)
+        finally:
+            if call.task is not None:
+                self.tasks.discard(call.task)
+                if self.on_task_done is not None:
+                    self.on_task_done()
 
 
 def _is_about_disconnect(error: BaseException | None) -> bool:
@@ -133,15 +139,15 @@ class _AsgiCall:
     The head is kept until the first piece of body, so that a small response is one write.
     """
 
-    __slots__ = ("_headers", "_is_body_read", "_line", "_status", "exchange", "is_complete")
+    task: asyncio.Task[None] | None = None
+    is_complete = False
+    _is_body_read = False
+    _status = 0
+    _line: bytes | None = None
+    _headers: Any = ()
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
-        self.is_complete = False
-        self._is_body_read = False
-        self._status = 0
-        self._line: bytes | None = None
-        self._headers: Any = ()
 
     async def receive(self) -> dict[str, Any]:
         exchange = self.exchange

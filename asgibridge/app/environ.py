@@ -28,6 +28,8 @@ _keys: dict[bytes, str | None] = {
 }
 _MAX_KEYS: Final = 1024
 _MAX_NAME_KEPT: Final = 64
+# Addresses of this machine that clients have reached: few, but a wildcard may cover many.
+_MAX_SERVERS: Final = 64
 _PROTOCOLS: Final = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 
 
@@ -71,7 +73,7 @@ class ErrorLog:
 
 
 class EnvironBuilder:
-    """Builds environs.  Used by all pool threads at once; holds nothing that changes.
+    """Builds environs.  Used by all pool threads at once; all it changes is a cache of bases.
 
     Args:
         root_path: where the application is mounted, without a slash at its end; `SCRIPT_NAME`.
@@ -98,29 +100,30 @@ class EnvironBuilder:
         }
 
     def _base_for(self, server: ServerAddress) -> dict[str, Any]:
-        base = self._servers.get(server)
-        if base is None:
-            host, port = server
-            # Neither may be empty (PEP 3333); a Unix socket has no port.
-            name = host if port is not None else "localhost"
-            base = self._base | {"SERVER_NAME": name, "SERVER_PORT": str(port or 80)}
+        host, port = server
+        # Neither may be empty (PEP 3333); a Unix socket has no port.
+        name = host if port is not None else "localhost"
+        base = self._base | {"SERVER_NAME": name, "SERVER_PORT": str(port or 80)}
+        if len(self._servers) < _MAX_SERVERS:
             self._servers[server] = base
         return base
 
     def build(self, exchange: Exchange, body: BinaryIO, size: int) -> dict[str, Any]:
         """Return the environ of *exchange*, whose body of *size* bytes is *body*."""
         head = exchange.head
-        target = head.target
-        path, query = split_target(target)
-        text = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+        uri = head.target.decode("latin-1")
+        path, _, query = uri.partition("?")
+        if "%" in path or path[:1] != "/":
+            raw_path, _ = split_target(head.target)
+            path = unquote_to_bytes(raw_path).decode("latin-1")
         root = self._root_path
-        if root and text.startswith(root) and text[len(root) : len(root) + 1] in ("/", ""):
-            text = text[len(root) :]
-        environ = self._base_for(exchange.server).copy()
+        if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("/", ""):
+            path = path[len(root) :]
+        environ = (self._servers.get(exchange.server) or self._base_for(exchange.server)).copy()
         environ["REQUEST_METHOD"] = head.method
-        environ["PATH_INFO"] = text
-        environ["QUERY_STRING"] = query.decode("latin-1")
-        environ["RAW_URI"] = environ["REQUEST_URI"] = target.decode("latin-1")
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query
+        environ["RAW_URI"] = environ["REQUEST_URI"] = uri
         environ["SERVER_PROTOCOL"] = _PROTOCOLS[head.version]
         environ["wsgi.input"] = body
         client = exchange.client

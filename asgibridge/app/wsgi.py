@@ -14,7 +14,7 @@ from asgibridge.app.files import FileWrapper
 from asgibridge.errors import ClientDisconnected, ResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from asgibridge.app.threads import ThreadPool
@@ -32,7 +32,6 @@ _MAX_FILE_READ: Final = 65536
 # What applications say, in the form that goes to the wire.  Bounded, because an application may
 # echo what a client sent.
 _status_lines: dict[str, tuple[int, bytes]] = {}
-_wire_names: dict[str, bytes] = {}
 _MAX_KEPT: Final = 512
 
 
@@ -50,13 +49,12 @@ def _status_line(status: str) -> tuple[int, bytes]:
     return line
 
 
-def _wire_name(name: str) -> bytes:
-    if type(name) is not str:
-        raise ResponseError(f"a header name must be a str, not {name!r}")
-    wire = name.encode("latin-1")
-    if len(_wire_names) < _MAX_KEPT:
-        _wire_names[name] = wire
-    return wire
+def _has_one_item(result: Iterable[bytes]) -> bool:
+    """Say whether *result* knows that its first item is all: PEP 3333 asks for the attempt."""
+    try:
+        return len(result) == 1  # type: ignore[arg-type]  # that is what we find out
+    except TypeError:
+        return False
 
 
 class Deadlines(Protocol):
@@ -175,39 +173,28 @@ class WsgiHandler:
 class WsgiCall:
     """One call of the application: the work of one pool thread.
 
+    One is made per request; attributes that seldom differ stand in the class.
+
     Attributes:
         stage: guarded by the handler's lock, and kept only if there are timeouts.
         started: when the thread began, in the wheel's time.
         deadline, slot: the wheel's.
     """
 
-    __slots__ = (
-        "_handler",
-        "_headers",
-        "_line",
-        "_response",
-        "_status",
-        "deadline",
-        "exchange",
-        "slot",
-        "stage",
-        "started",
-        "thread_ident",
-    )
+    stage = _Stage.QUEUED
+    started = 0.0
+    thread_ident = 0
+    deadline = float("inf")
+    slot: int | None = None
+    _status = 0
+    _line: bytes | None = None
+    _headers: list[tuple[str, str]]
 
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         """Prepare to answer *exchange*."""
         self._handler = handler
         self.exchange = exchange
         self._response = exchange.response
-        self._status = 0
-        self._line: bytes | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
-        self.stage = _Stage.QUEUED
-        self.started = 0.0
-        self.thread_ident = 0
-        self.deadline = float("inf")
-        self.slot: int | None = None
 
     # --- the loop's side
 
@@ -273,7 +260,7 @@ class WsgiCall:
 
         Raises:
             AssertionError: called again without *exc_info*.
-            ResponseError: *status* or *headers* are ill-formed.
+            ResponseError: *status* is ill-formed.
             BaseException: *exc_info*'s own, if the head has been sent already.
         """
         if exc_info is not None:
@@ -284,16 +271,8 @@ class WsgiCall:
                 exc_info = None  # PEP 3333: no circular reference through the frame
         elif self._line is not None:
             raise AssertionError("start_response() was called twice without exc_info")
-        names = _wire_names
-        try:
-            wire = [
-                (names.get(name) or _wire_name(name), value.encode("latin-1"))
-                for name, value in headers
-            ]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ResponseError(f"headers must be pairs of latin-1 str: {error}") from error
         self._status, self._line = _status_lines.get(status) or _status_line(status)
-        self._headers = wire
+        self._headers = headers
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -328,9 +307,8 @@ class WsgiCall:
         iterator = iter(result)
         if not self._response.is_started:
             first = next(filter(None, iterator), b"")
-            if self._is_all(result, first):
+            if not first or _has_one_item(result):
                 self._send_whole(first)
-                self._exhaust(iterator)
                 return
             self._post_piece(first)
         for piece in iterator:
@@ -338,23 +316,6 @@ class WsgiCall:
                 self._post_piece(piece)
         end = self._response.end()
         self.exchange.post_last([end] if end else [])
-
-    def _is_all(self, result: Iterable[bytes], first: bytes) -> bool:
-        """Say whether *first*, the first piece that is not empty, is the whole body."""
-        if not first:
-            return True  # the iterable has come to its end
-        for name, value in self._headers:
-            if name.lower() == b"content-length":
-                return value == b"%d" % len(first)
-        try:
-            return len(result) == 1  # type: ignore[arg-type]  # PEP 3333 asks for the attempt
-        except TypeError:
-            return False
-
-    def _exhaust(self, iterator: Iterator[bytes]) -> None:
-        """Run the application to its end, though its body is complete."""
-        if any(iterator):
-            logger.error("the body of %r is longer than its Content-Length", self.exchange)
 
     def _post_piece(self, data: bytes) -> None:
         response = self._response

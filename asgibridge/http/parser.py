@@ -62,20 +62,27 @@ def _lower_name(name: bytes) -> bytes:
 class RequestParser:
     """Reads one request after another.  Pure: knows no socket, clock or loop.
 
-    Between two requests it keeps nothing, so a parser may go on to serve another connection,
-    unless `is_spent`.
+    Between two requests it keeps nothing, so it may go on to serve another connection.
+
+    Attributes:
+        reading: how much of the current request has been read.
+        head: its head, once that is complete.
+        body_bytes: how much of its body has been read.
     """
 
     __slots__ = (
-        "_fed",
         "_headers",
         "_is_body_left_out",
+        "_is_spent",
         "_limits",
         "_machine",
+        "_overhead",
         "_pieces",
+        "_raw",
         "_remaining",
         "_tail",
         "_target",
+        "_trailers",
         "body_bytes",
         "head",
         "reading",
@@ -85,15 +92,18 @@ class RequestParser:
         """Prepare to read a first request within *limits*."""
         self._limits = limits
         self._machine = httptools.HttpRequestParser(self)
+        self._is_spent = False  # llhttp takes nothing after a message that ends its connection
         self.reading = Reading.AWAITING_HEAD
         self.head: RequestHead | None = None
         self.body_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
         self._target = b""
+        self._raw = b""  # the head as far as it has come
         self._tail = b""  # the last bytes fed, in which an end mark may have begun
-        self._fed = 0  # bytes of head fed so far
         self._remaining = 0  # bytes of a counted body to come
+        self._overhead = 0  # bytes of a chunked body since there was data in it
+        self._trailers = (0, 0)  # their number and size
         self._is_body_left_out = False  # llhttp's way with an offered upgrade
 
     @property
@@ -104,7 +114,7 @@ class RequestParser:
     @property
     def is_pristine(self) -> bool:
         """Whether nothing of the next request has come yet."""
-        return self.reading is Reading.AWAITING_HEAD and not self._target and not self._fed
+        return not self._raw
 
     def take_body(self) -> list[bytes]:
         """Hand over the pieces of body read since the last call."""
@@ -120,16 +130,17 @@ class RequestParser:
             IllegalMove: the current request has not been read to its end.
         """
         self.reading = move(READING_MOVES, self.reading, ReadEvent.NEXT_REQUEST)
-        if not self.head or not self.head.keep_alive or b"upgrade" in self.head.fields:
-            # llhttp takes no data after a message that ends its connection.
-            self._machine = httptools.HttpRequestParser(self)
         self.head = None
-        self.body_bytes = 0
         self._headers = []
-        self._pieces = []
-        self._target = b""
-        self._tail = b""
-        self._fed = 0
+        self._target = self._raw = b""
+        if self.body_bytes or self._tail:
+            self.body_bytes = self._overhead = 0
+            self._pieces = []
+            self._tail = b""
+            self._trailers = (0, 0)
+        if self._is_spent:
+            self._machine = httptools.HttpRequestParser(self)
+            self._is_spent = False
 
     def close(self) -> None:
         """Break the cycle of references with httptools, so that no garbage collection is due."""
@@ -144,40 +155,46 @@ class RequestParser:
         Raises:
             BadRequest: the client broke the protocol or a limit.  The parser is of no use then.
         """
-        if self.reading is Reading.AWAITING_HEAD and not self._fed:
-            # Nearly always a whole request arrives in one piece.
+        try:
             size = len(data)
-            if size <= self._limits.max_head_size and data.find(_END_MARK) == size - 4:
-                self._fed = size
+            if (
+                not self._raw
+                and size <= self._limits.max_head_size
+                and data.find(_END_MARK) == size - 4
+            ):
+                # Nearly always: a whole request without a body, in one piece.
+                self._raw = data
                 self._feed_machine(data)
-                if self.reading is not Reading.AWAITING_HEAD:
-                    return b""
-                self._tail = data[-3:]
-                self._check_open_head()
+                if self.reading is not Reading.READ:
+                    self._tail = data[-3:]
+                    self._check_open_head()
                 return b""
-        return self._feed_in_steps(data)
+            return self._feed_in_steps(data)
+        except httptools.HttpParserError as error:
+            raise _translate(error) from error
 
     def _feed_in_steps(self, data: bytes) -> bytes:
         view = memoryview(data)
         start, size = 0, len(data)
         while start < size and self.reading is not Reading.READ:
             if self.reading is Reading.AWAITING_HEAD:
-                stop = self._next_mark(data, start)
-                room = self._limits.max_head_size - self._fed
-                stop = min(stop, start + room)
-                if stop == start:
-                    raise self._head_too_large()
-                self._fed += stop - start
+                room = self._limits.max_head_size - len(self._raw)
+                stop = min(self._next_mark(data, start), start + room)
+                self._raw += data[start:stop]
                 self._feed_machine(view[start:stop])
-                if self.reading is Reading.AWAITING_HEAD:
-                    self._check_open_head()
+                self._check_open_head()
             elif self._remaining:
                 stop = min(size, start + self._remaining)
                 self._remaining -= stop - start
                 self._feed_machine(view[start:stop])
             else:
                 stop = self._next_mark(data, start)
+                before = self.body_bytes
                 self._feed_machine(view[start:stop])
+                self._overhead = 0 if self.body_bytes > before else self._overhead + stop - start
+                if self._overhead > 2 * self._limits.max_head_size:
+                    # A trailer or chunk extension that long is above the limit when it ends.
+                    raise BadRequest(431, "a chunk extension or trailer is too large")
             self._tail = (self._tail + data[max(start, stop - 3) : stop])[-3:]
             start = stop
         return data[start:]
@@ -198,15 +215,6 @@ class RequestParser:
             self._machine.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._decline_upgrade()
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, BadRequest):
-                raise error.__context__ from None
-            raise
-        except httptools.HttpParserInvalidURLError as error:
-            raise BadRequest(400, "the request target is ill-formed") from error
-        except httptools.HttpParserError as error:
-            status = 505 if "version" in str(error).lower() else 400
-            raise BadRequest(status, str(error)) from error
 
     def _decline_upgrade(self) -> None:
         """Go on reading HTTP after a request that offered another protocol (RFC 9110 §7.8).
@@ -224,20 +232,22 @@ class RequestParser:
 
     def _check_open_head(self) -> None:
         """Apply the limits to a head that is still arriving."""
+        if self.reading is not Reading.AWAITING_HEAD:
+            return
+        self._check_counts()
+        if len(self._raw) >= self._limits.max_head_size:
+            size = self._limits.max_head_size
+            status = 431 if self._headers or not self._target else 414
+            raise BadRequest(status, f"the request head is larger than {size} bytes")
+
+    def _check_counts(self) -> None:
         limits = self._limits
         if len(self._target) > limits.max_target_size:
             raise BadRequest(414, f"the target is longer than {limits.max_target_size} bytes")
         if len(self._headers) > limits.max_headers:
             raise BadRequest(431, f"more than {limits.max_headers} headers")
-        if self._fed >= limits.max_head_size:
-            raise self._head_too_large()
 
-    def _head_too_large(self) -> BadRequest:
-        size = self._limits.max_head_size
-        status = 431 if self._headers or not self._target else 414
-        return BadRequest(status, f"the request head is larger than {size} bytes")
-
-    # --- what llhttp calls; `on_` methods are called while `feed` runs
+    # --- what llhttp calls, while `feed` runs
 
     def on_url(self, url: bytes) -> None:
         """Take the target, or the next part of it."""
@@ -247,45 +257,58 @@ class RequestParser:
         self._target = self._target + url if self._target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header line (or a trailer, which nobody asked for and which is dropped)."""
+        """Take one header line, or a trailer."""
         if self.head is None:
             self._headers.append((_lower_names.get(name) or _lower_name(name), value))
+        else:
+            self._count_trailer(name, value)
+
+    def _count_trailer(self, name: bytes, value: bytes) -> None:
+        """Drop a trailer, which nobody asked for, but hold it to the limits."""
+        number, size = self._trailers
+        number += 1
+        size += len(name) + len(value) + 4
+        self._trailers = (number, size)
+        if number > self._limits.max_headers or size > self._limits.max_head_size:
+            raise BadRequest(431, "too many or too large trailers")
+        if name.lower() == b"connection":
+            self._is_spent = True  # llhttp heeds it even here
 
     def on_headers_complete(self) -> None:
         """Make the head, or refuse it."""
-        limits = self._limits
         headers = self._headers
-        if len(self._target) > limits.max_target_size:
-            raise BadRequest(414, f"the target is longer than {limits.max_target_size} bytes")
-        if len(headers) > limits.max_headers:
-            raise BadRequest(431, f"more than {limits.max_headers} headers")
-        for index, (name, value) in enumerate(headers):
+        target = self._target
+        limits = self._limits
+        if len(target) > limits.max_target_size or len(headers) > limits.max_headers:
+            self._check_counts()
+        raw = self._raw
+        if b" \r\n" in raw or b"\t\r\n" in raw:
             # RFC 9110 §5.5: blanks around a value are not part of it; llhttp keeps trailing ones.
-            if value[-1:] in (b" ", b"\t"):
-                headers[index] = (name, value.rstrip(b" \t"))
+            self._headers = headers = [(name, value.rstrip(b" \t")) for name, value in headers]
         machine = self._machine
         method = machine.get_method()
-        version = machine.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise BadRequest(505, f"HTTP/{version} is not spoken here")
+        version = "1.1"
+        if not raw.startswith(method + b" " + target + b" HTTP/1.1\r\n"):
+            version = _check_request_line(raw, method, target, machine.get_http_version())
         self.head = head = RequestHead(
-            _METHODS.get(method) or method.decode("ascii"),
-            self._target,
-            version,
-            headers,
-            dict(headers),
-            machine.should_keep_alive(),
+            _METHODS.get(method) or method.decode("ascii"), target, version, headers
         )
+        self._is_spent = not head.keep_alive
         length = head.content_length
-        if length:
-            limit = limits.max_body_size
+        if length != 0:
+            self._expect_body(length)
+        elif b"upgrade" in head.fields:
+            self._is_spent = True
+
+    def _expect_body(self, length: int | None) -> None:
+        limit = self._limits.max_body_size
+        if length is not None:
             if limit is not None and length > limit:
                 raise BadRequest(413, f"the body is larger than {limit} bytes")
             self._remaining = length
-        if length == 0:
-            return  # the end of the message follows at once
         self.reading = move(READING_MOVES, self.reading, ReadEvent.HEAD_WITH_BODY)
-        self._is_body_left_out = machine.should_upgrade()
+        self._is_body_left_out = self._machine.should_upgrade()
+        self._is_spent = self._is_spent or self._is_body_left_out
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of body."""
@@ -312,4 +335,39 @@ class _BodyReader:
 
     def __init__(self, parser: RequestParser) -> None:
         self.on_body = parser.on_body
+        self.on_header = parser.on_header
         self.on_message_complete = parser.on_message_complete
+
+
+def _check_request_line(raw: bytes, method: bytes, target: bytes, version: str) -> str:
+    """Return the version of a request line that is not plainly of HTTP/1.1.
+
+    llhttp is lenient here: it takes other protocols, several blanks, and CR or LF in front.
+
+    Raises:
+        BadRequest: the line is not `method SP target SP HTTP/1.x CRLF` (RFC 9112 §3).
+    """
+    while raw.startswith(b"\r\n"):
+        raw = raw[2:]  # RFC 9112 §2.2: empty lines before the request line are ignored
+    start = method + b" " + target + b" HTTP/"
+    if not raw.startswith(start):
+        raise BadRequest(400, "the request line is ill-formed")
+    if version not in ("1.1", "1.0"):
+        raise BadRequest(505, f"HTTP/{version} is not spoken here")
+    if not raw.startswith(start + version.encode("ascii") + b"\r\n"):
+        raise BadRequest(400, "the request line is ill-formed")
+    return version
+
+
+def _translate(error: httptools.HttpParserError) -> BadRequest:
+    """Say what a complaint of llhttp means for the client."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        if isinstance(error.__context__, BadRequest):
+            return error.__context__
+        raise error
+    if isinstance(error, httptools.HttpParserInvalidURLError):
+        return BadRequest(400, "the request target is ill-formed")
+    text = str(error)
+    if text == "Invalid HTTP version" or "PRI" in text:
+        return BadRequest(505, text)
+    return BadRequest(400, text)

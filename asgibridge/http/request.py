@@ -24,10 +24,11 @@ class BadRequest(Exception):  # noqa: N818 - named after the status it becomes
 
 
 class RequestHead:
-    """A complete request head.  Made once per request, so a plain class with slots.
+    """A complete request head.  Made once per request: attributes that seldom differ stand in the
+    class, which is cheaper than to write them each time.
 
     Attributes:
-        method: as sent, upper case.
+        method: as sent.
         target: the request target as sent.
         version: "1.1" or "1.0".
         headers: (lower-case name, value) in the order received.
@@ -37,48 +38,33 @@ class RequestHead:
         expects_continue: whether the client waits for `100 Continue` before it sends its body.
     """
 
-    __slots__ = (
-        "content_length",
-        "expects_continue",
-        "fields",
-        "headers",
-        "keep_alive",
-        "method",
-        "target",
-        "version",
-    )
+    content_length: int | None = 0
+    expects_continue = False
 
-    def __init__(  # noqa: PLR0913 - the parts of a request head
+    def __init__(
         self,
         method: str,
         target: bytes,
         version: str,
         headers: list[tuple[bytes, bytes]],
-        fields: dict[bytes, bytes],
-        keep_alive: bool,  # noqa: FBT001 - positional: one of these is made per request
     ) -> None:
-        """Take the parts and derive the framing from the fields.
+        """Take the parts and derive from the fields what they mean.
 
         Raises:
             BadRequest: a field breaks the protocol.
         """
+        fields = dict(headers)
         self.method = method
         self.target = target
         self.version = version
         self.headers = headers
         self.fields = fields
-        self.keep_alive = keep_alive
-        self.content_length: int | None = 0
-        self.expects_continue = False
         if len(fields) != len(headers):
             _refuse_repeated(headers)
         host = fields.get(b"host")
-        if host is None:
-            if version != "1.0":
-                raise BadRequest(400, "Host is missing")
-        elif host not in _known_hosts:
-            _check_host(host)
-        if target[:1] != b"/":
+        if host not in _known_hosts:
+            _check_host(host, version)
+        if target[:1] != b"/" or b"#" in target or method == "CONNECT":
             _check_target_form(method, target)
         if b"content-length" in fields:
             self.content_length = _content_length(fields[b"content-length"])
@@ -87,6 +73,10 @@ class RequestHead:
             self.content_length = None
         if b"expect" in fields:
             self.expects_continue = _expects_continue(version, fields[b"expect"])
+        if b"connection" in fields:
+            self.keep_alive = _keeps_alive(version, headers)
+        else:
+            self.keep_alive = version == "1.1"
 
     @property
     def is_chunked(self) -> bool:
@@ -97,6 +87,15 @@ class RequestHead:
     def has_body(self) -> bool:
         """Whether a body follows the head."""
         return self.content_length != 0
+
+
+def _keeps_alive(version: str, headers: list[tuple[bytes, bytes]]) -> bool:
+    """Say whether the connection persists (RFC 9112 §9.3); `close` outweighs `keep-alive`."""
+    options = b",".join(value for name, value in headers if name == b"connection").lower()
+    tokens = {token.strip(b" \t") for token in options.split(b",")}
+    if b"close" in tokens:
+        return False
+    return version == "1.1" or b"keep-alive" in tokens
 
 
 # RFC 9112 §3.2: more than one Host is an error; RFC 9110 §8.6: so are differing lengths, and we
@@ -120,11 +119,15 @@ _HOST: Final = re.compile(
 )
 _MAX_PORT: Final = 65535
 # Hosts seen and found good.  Bounded, so that clients can't fill memory with made-up names.
-_known_hosts: set[bytes] = set()
+_known_hosts: set[bytes | None] = set()
 _MAX_KNOWN_HOSTS: Final = 256
 
 
-def _check_host(host: bytes) -> None:
+def _check_host(host: bytes | None, version: str) -> None:
+    if host is None:
+        if version != "1.0":
+            raise BadRequest(400, "Host is missing")
+        return
     match = _HOST.fullmatch(host)
     if match is None or host.startswith(b":"):
         raise BadRequest(400, "Host is ill-formed")
@@ -139,17 +142,19 @@ _ABSOLUTE: Final = re.compile(rb"https?://([^/?#@]+)(?:[/?][^#]*)?", re.IGNORECA
 
 
 def _check_target_form(method: str, target: bytes) -> None:
-    """Accept asterisk-form for OPTIONS and absolute-form; origin-form was seen to before."""
+    """Accept asterisk-form for OPTIONS and absolute-form; plain origin-form was seen before."""
+    if method == "CONNECT":
+        raise BadRequest(501, "CONNECT is for proxies; this is an origin server")
     if target == b"*":
         if method == "OPTIONS":
             return
         raise BadRequest(400, "the target * goes with OPTIONS only")
-    if method == "CONNECT":
-        raise BadRequest(501, "CONNECT is for proxies; this is an origin server")
+    if b"#" in target:
+        raise BadRequest(400, "a request target has no fragment")
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise BadRequest(400, "the target is neither a path nor an absolute http URL")
-    _check_host(match[1])
+    _check_host(match[1], "1.1")
 
 
 def _content_length(value: bytes) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import http
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asgibridge.errors import ResponseError
 from asgibridge.http.lifecycle import WRITING_MOVES, WriteEvent, Writing, move
@@ -35,37 +35,54 @@ class DefaultHeaders(Protocol):
         """Return those whose lower-case names are not in *names*."""
 
 
-# --- names of response headers: what each one means to us
+# --- response headers, as the application gives them, and as they go to the wire
 
-_PLAIN: Final = 0
-_LENGTH: Final = 1
-_DEFAULTED: Final = 2  # Date, Server: the application's own wins
-_CONNECTION: Final = 3
-_DROPPED: Final = 4  # hop-by-hop headers are the server's business (PEP 3333, ASGI)
-
-_SPECIAL: Final = {
-    b"content-length": _LENGTH,
-    b"date": _DEFAULTED,
-    b"server": _DEFAULTED,
-    b"connection": _CONNECTION,
-    b"transfer-encoding": _DROPPED,
-    b"keep-alive": _DROPPED,
-}
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
-_kinds: dict[bytes, int] = {}
-# Applications choose these names, but an application may echo what a client sent: so bounded.
-_MAX_KINDS: Final = 1024
+# Names that mean something to the server, or whose values seldom come again, or are secret.
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
+_DEFAULTED: Final = frozenset({b"date", b"server"})
+_NOT_KEPT: Final = _FRAMING | _DEFAULTED | {b"set-cookie", b"location", b"etag", b"last-modified"}
+# (name, value) -> checked line, so that what an application says again and again costs one
+# look-up.  Bounded, since an application may echo what clients send; begun anew when full.  Threads
+# that fill it at once write the same lines.
+_lines: dict[object, bytes] = {}
+_MAX_LINES: Final = 512
+_MAX_VALUE_KEPT: Final = 64
 
 
-def _learn_name(name: object) -> int:
-    if not isinstance(name, bytes):
-        raise ResponseError(f"a header name must be bytes, not {name!r}")
-    if _TOKEN.fullmatch(name) is None:
+def _wire_bytes(text: object) -> bytes:
+    """Encode a name or value: bytes from ASGI applications, latin-1 str from WSGI ones."""
+    if type(text) is bytes:
+        return text
+    if isinstance(text, str):
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise ResponseError(f"{text!r} cannot be encoded in latin-1") from error
+    raise ResponseError(f"a header is made of two byte strings or two str, not of {text!r}")
+
+
+def _split_field(pair: object) -> tuple[bytes, bytes]:
+    """Check one header; return its name and value as they go to the wire."""
+    try:
+        name, value = pair  # type: ignore[misc]  # that is what we find out
+    except (TypeError, ValueError) as error:
+        raise ResponseError(f"{pair!r} is not a header: a name and a value") from error
+    wire_name = _wire_bytes(name)
+    wire_value = _wire_bytes(value)
+    if _TOKEN.fullmatch(wire_name) is None:
         raise ResponseError(f"{name!r} is no header name")
-    kind = _SPECIAL.get(name.lower(), _PLAIN)
-    if len(_kinds) < _MAX_KINDS:
-        _kinds[name] = kind
-    return kind
+    if b"\n" in wire_value or b"\r" in wire_value or b"\0" in wire_value:
+        # Whoever chose the value could write headers of their own (response splitting).
+        raise ResponseError(f"the value of header {name!r} contains CR, LF or NUL")
+    return wire_name, wire_value
+
+
+def _keep_line(pair: object, line: bytes) -> None:
+    if type(pair) is tuple and len(line) <= _MAX_VALUE_KEPT:
+        if len(_lines) >= _MAX_LINES:
+            _lines.clear()
+        _lines[pair] = line
 
 
 # --- status lines
@@ -97,30 +114,27 @@ def status_line(status: int) -> bytes:
 class Response:
     """The response of one exchange.
 
+    One is made per request; attributes that seldom differ stand in the class.
+
     Attributes:
         writing: how much has been rendered.
         keep_alive: whether the connection may serve another request afterwards; anybody may turn
             it off until the head is rendered.
         will_close: whether the head, once rendered, tells the client that the connection ends.
+        head_request: whether the request was a HEAD.
         status: the status code, 0 before the head is rendered.
         headers: the application's headers, once rendered.
         body_bytes: bytes of body rendered, framing left out.
     """
 
-    __slots__ = (
-        "_defaults",
-        "_is_chunked",
-        "_is_http_10",
-        "_is_without_body",
-        "_remaining",
-        "body_bytes",
-        "head_request",
-        "headers",
-        "keep_alive",
-        "status",
-        "will_close",
-        "writing",
-    )
+    writing = Writing.AWAITING_START
+    will_close = True
+    status = 0
+    headers: Iterable[Any] = ()
+    body_bytes = 0
+    _is_chunked = False
+    _is_without_body = False
+    _remaining: int | None = None  # of the declared length; None: not declared
 
     def __init__(self, request: RequestHead, defaults: DefaultHeaders) -> None:
         """Prepare to answer *request*, with *defaults* for the headers that the server adds."""
@@ -128,14 +142,6 @@ class Response:
         self._is_http_10 = request.version == "1.0"
         self.head_request = request.method == "HEAD"
         self.keep_alive = request.keep_alive
-        self.will_close = True
-        self.writing = Writing.AWAITING_START
-        self.status = 0
-        self.headers: Iterable[tuple[bytes, bytes]] = ()
-        self.body_bytes = 0
-        self._is_chunked = False
-        self._is_without_body = False
-        self._remaining: int | None = None  # of the declared length; None: not declared
 
     @property
     def is_started(self) -> bool:
@@ -143,7 +149,7 @@ class Response:
         return self.writing is not Writing.AWAITING_START
 
     def whole(
-        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
+        self, status: int, line: bytes, headers: Iterable[Any], body: bytes
     ) -> list[bytes]:
         """Render the complete response; one buffer, or two when the body is large.
 
@@ -160,7 +166,7 @@ class Response:
         return [head + body]
 
     def start(
-        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]]
+        self, status: int, line: bytes, headers: Iterable[Any]
     ) -> bytes:
         """Render the head of a response whose body comes in pieces.
 
@@ -172,7 +178,7 @@ class Response:
         return head
 
     def start_file(
-        self, status: int, line: bytes, headers: Iterable[tuple[bytes, bytes]], available: int
+        self, status: int, line: bytes, headers: Iterable[Any], available: int
     ) -> bytes:
         """Render the head of a response whose body somebody else copies from a file.
 
@@ -182,7 +188,8 @@ class Response:
         Raises:
             ResponseError: it breaks HTTP, or more is declared than is *available*.
         """
-        declared = [value for name, value in headers if name.lower() == b"content-length"]
+        fields = [_split_field(pair) for pair in headers]
+        declared = [value for name, value in fields if name.lower() == b"content-length"]
         size = _declared_length(None, declared[0]) if declared else available
         if size > available:
             raise ResponseError(f"Content-Length says {size}, but the file has {available} bytes")
@@ -224,44 +231,41 @@ class Response:
         return b"0\r\n\r\n" if self._is_chunked else b""
 
     def _render_head(
-        self,
-        status: int,
-        line: bytes,
-        headers: Iterable[tuple[bytes, bytes]],
-        body_length: int | None,
+        self, status: int, line: bytes, headers: Iterable[Any], body_length: int | None
     ) -> bytes:
         lines = [line]
+        known = _lines
         given: set[bytes] | None = None
         length: int | None = None
-        kinds = _kinds
-        try:
-            for name, value in headers:
-                kind = kinds.get(name)
-                if kind is None:
-                    kind = _learn_name(name)
-                if kind == _PLAIN:
-                    lines.append(b"%b: %b\r\n" % (name, value))
-                elif kind == _LENGTH:
-                    length = _declared_length(length, value)
-                elif kind == _DEFAULTED:
-                    lines.append(b"%b: %b\r\n" % (name, value))
-                    given = {name.lower()} if given is None else given | {name.lower()}
-                elif kind == _CONNECTION and b"close" in value.lower():
-                    self.keep_alive = False
-        except (TypeError, ValueError) as error:
-            raise ResponseError(f"a header is not a pair of byte strings: {error}") from error
+        for pair in headers:
+            try:
+                field = known.get(pair)
+            except TypeError:  # a list, say, which ASGI allows
+                field = None
+            if field is None:
+                name, value = _split_field(pair)
+                field = b"%b: %b\r\n" % (name, value)
+                lower = name.lower()
+                if lower in _NOT_KEPT:
+                    if lower in _FRAMING:
+                        # Hop-by-hop headers are the server's business (PEP 3333, ASGI).
+                        if lower == b"content-length":
+                            length = _declared_length(length, value)
+                        elif lower == b"connection" and b"close" in value.lower():
+                            self.keep_alive = False
+                        continue
+                    if lower in _DEFAULTED:
+                        given = {lower} if given is None else given | {lower}
+                else:
+                    _keep_line(pair, field)
+            lines.append(field)
         lines.append(self._frame(status, length, body_length))
-        head = b"".join(lines)
-        # Each line ends in one CRLF of ours.  Any other CR or LF came in a value, and would let
-        # whoever chose that value write headers of its own (response splitting).
-        own = len(lines) + lines[-1].count(b"\n") - 1
-        if head.count(b"\n") != own or head.count(b"\r") != own or b"\0" in head:
-            raise ResponseError("a header value contains CR, LF or NUL")
         self.status = status
         self.headers = headers
         defaults = self._defaults
-        extra = defaults.lines() if given is None else defaults.lines_without(given)
-        return b"".join((head, extra, b"\r\n"))
+        lines.append(defaults.lines() if given is None else defaults.lines_without(given))
+        lines.append(b"\r\n")
+        return b"".join(lines)
 
     def _frame(self, status: int, length: int | None, body_length: int | None) -> bytes:
         """Decide how the client will find the end of the body; return the header lines for it."""

@@ -32,7 +32,10 @@ class HeaderClock:
 
     def lines(self) -> bytes:
         """Return all default header lines, each with its CRLF."""
-        return self._current()[1]
+        built = self._built
+        if built[0] != int(time.time()):
+            built = self._current()
+        return built[1]
 
     def lines_without(self, names: set[bytes]) -> bytes:
         """Return the default header lines whose lower-case names are not in *names*."""

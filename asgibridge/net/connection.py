@@ -13,7 +13,13 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final, cast
 
-from asgibridge.http.lifecycle import PERSISTENCE_MOVES, Persistence, PersistenceEvent, move
+from asgibridge.http.lifecycle import (
+    PERSISTENCE_MOVES,
+    Persistence,
+    PersistenceEvent,
+    Reading,
+    move,
+)
 from asgibridge.http.parser import RequestParser
 from asgibridge.http.request import BadRequest
 from asgibridge.http.response import Response, error_response
@@ -46,8 +52,6 @@ MAX_DISCARDED: Final = 65536
 # answer before the kernel resets the connection over unread input (RFC 9112 §9.6).
 LINGER_TIME: Final = 2.0
 MAX_LINGERED: Final = 1 << 20
-# Parsers kept for reuse; a parser is needed only while a request arrives.
-_MAX_SPARE_PARSERS: Final = 64
 # Seconds of keep-alive after which a connection has had its share while others wait [GATE-6].
 SHARE: Final = 1.0
 
@@ -150,9 +154,7 @@ class Connection(asyncio.Protocol):
             if self._discarded > MAX_LINGERED:
                 self.transport.abort()
         elif self.exchange is not None and self.exchange.is_body_complete:
-            self._held += data
-            if len(self._held) > MAX_HELD:
-                self.pause_reading()
+            self._hold(data)
         else:
             self._read(data)
 
@@ -211,29 +213,38 @@ class Connection(asyncio.Protocol):
     # --- reading
 
     def _read(self, data: bytes) -> None:
-        parser = self._parser
-        if parser is None:
-            spare = self._wiring.parsers
-            parser = self._parser = spare.pop() if spare else RequestParser(self._wiring.limits)
+        wiring = self._wiring
+        # A parser keeps nothing between two requests, so all connections share one, until a
+        # request comes in parts: then that connection keeps it, and the others get a new one.
+        parser = self._parser or wiring.parser
         try:
             rest = parser.feed(data)
         except BadRequest as error:
+            if self._parser is None:
+                wiring.parser = RequestParser(wiring.limits)
+                parser.close()
             self._refuse(error)
             return
+        if self._parser is None and parser.reading is not Reading.READ:
+            self._parser = parser
+            wiring.parser = RequestParser(wiring.limits)
         if rest:
-            self._held = rest
-            if len(rest) > MAX_HELD:
-                self.pause_reading()
+            self._hold(rest)
         exchange = self.exchange
-        head = parser.head
         if exchange is not None:
             self._read_body(exchange, parser)
-        elif head is None:
+        elif parser.head is None:
             self._on_part_of_head()
         elif self._is_discarding:
             self._discard(parser)
         else:
-            self._open_exchange(head, parser)
+            self._open_exchange(parser.head, parser)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes that come before their turn; read no more of them than fit."""
+        self._held += data
+        if len(self._held) > MAX_HELD:
+            self.pause_reading()
 
     def _on_part_of_head(self) -> None:
         if self._awaited is not Awaited.HEAD:
@@ -302,12 +313,11 @@ class Connection(asyncio.Protocol):
         return True
 
     def _return_parser(self, parser: RequestParser) -> None:
-        self._parser = None
-        spare = self._wiring.parsers
-        if len(spare) < _MAX_SPARE_PARSERS:
+        """Part with *parser*, which has read a whole request."""
+        if self._parser is None:
             parser.start_next()
-            spare.append(parser)
         else:
+            self._parser = None
             parser.close()
 
     def pause_reading(self) -> None:
@@ -411,7 +421,10 @@ class Connection(asyncio.Protocol):
                 self._close()
                 return
             is_idle = True
-            self._await(Awaited.NEXT_REQUEST, wiring.timeouts.keep_alive)
+            self._awaited = Awaited.NEXT_REQUEST
+            when = self.deadline = self.loop.time() + wiring.timeouts.keep_alive
+            if self.slot is None:
+                wiring.deadlines.set(self, when)
         if self.standing is Standing.IN_FLIGHT:
             wiring.gate.park(self, is_idle=is_idle)
 

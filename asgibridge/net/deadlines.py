@@ -18,6 +18,8 @@ __all__ = ["GRANULARITY", "NEVER", "Deadlines", "Entry"]
 # Seconds.  A deadline fires up to this much late, never early.  Fine enough for the parking
 # delay of 0.1 s, coarse enough that thousands of connections share a wake-up.
 GRANULARITY: Final = 0.025
+# Seconds by which the loop may call early: libuv rounds to its millisecond.
+_TIMER_ERROR: Final = 0.002
 NEVER: Final = math.inf
 
 
@@ -96,20 +98,23 @@ class Deadlines:
         self._timer = self._loop.call_at(slot * GRANULARITY, self._turn)
 
     def _turn(self) -> None:
-        self._timer = None
         now = self._loop.time()
+        last = max(self._timer_slot, math.floor(now / GRANULARITY))
         due = self._due
-        # libuv rounds timers to its millisecond, so the time may still be just short of the slot.
-        while due and (due[0] <= self._timer_slot or due[0] * GRANULARITY <= now):
-            for entry in self._slots.pop(heapq.heappop(due)):
-                self._look_at(entry, now)
-        if due and self._timer is None:
+        while due and due[0] <= last:
+            entries = self._slots.pop(heapq.heappop(due))
+            for entry in entries:
+                entry.slot = None
+            for entry in entries:
+                if entry.slot is None:  # not given a new deadline by one before it
+                    self._look_at(entry, now)
+        self._timer = None
+        if due:
             self._arm(due[0])
 
     def _look_at(self, entry: Entry, now: float) -> None:
-        entry.slot = None
         when = entry.deadline
-        if when <= now + GRANULARITY / 2:
+        if when <= now + _TIMER_ERROR:
             entry.deadline = NEVER
             entry.on_deadline(now)
         elif when != NEVER:

@@ -34,6 +34,8 @@ POST_HIGH_WATER: Final = 65536
 class Exchange:
     """See `asgibridge.interfaces.Exchange`.
 
+    One is made per request; attributes that seldom differ stand in the class.
+
     Attributes:
         connection: the connection, or None when the exchange is over.
         body: the body, while a handler that wants all of it waits for it.
@@ -41,54 +43,33 @@ class Exchange:
         is_begun: whether the handler has been given the exchange.
         cut: why the response was not sent as the application meant it; None if it was.
         has_sent: whether anything of the response has been given to the transport.
-        opened_at: loop time of the end of the head.
         begun_at, started_at: `time.perf_counter()` when the request was handed to the handler, and
             when a thread took it; kept for the access log only, 0.0 without one.
         thread: ident and name of that thread.
     """
 
-    __slots__ = (
-        "_flow",
-        "_is_client_eof",
-        "_pieces",
-        "_reader",
-        "_unread",
-        "_writer",
-        "begun_at",
-        "body",
-        "connection",
-        "cut",
-        "head",
-        "is_begun",
-        "is_body_complete",
-        "has_sent",
-        "is_continue_due",
-        "opened_at",
-        "response",
-        "started_at",
-        "thread",
-    )
+    body: BodyBuffer | None = None
+    is_begun = False
+    is_body_complete = False
+    has_sent = False
+    cut: str | None = None
+    begun_at = 0.0
+    started_at = 0.0
+    thread: tuple[int, str] | None = None
+    _pieces: list[bytes] | None = None
+    _unread = 0
+    _is_client_eof = False
+    _reader: asyncio.Future[None] | None = None
+    _writer: asyncio.Future[None] | None = None
+    _flow: _ThreadFlow | None = None
+    _last: list[bytes] | None = None
 
     def __init__(self, connection: Connection, head: RequestHead, response: Response) -> None:
         """Open the exchange that *head* began on *connection*."""
         self.connection: Connection | None = connection
         self.head = head
         self.response = response
-        self.body: BodyBuffer | None = None
-        self.is_begun = False
-        self.is_body_complete = False
         self.is_continue_due = head.expects_continue
-        self.cut: str | None = None
-        self.has_sent = False
-        self.opened_at = connection.loop.time()
-        self.begun_at = self.started_at = 0.0
-        self.thread: tuple[int, str] | None = None
-        self._pieces: list[bytes] | None = None
-        self._unread = 0
-        self._is_client_eof = False
-        self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
-        self._flow: _ThreadFlow | None = None
 
     @property
     def client(self) -> Client:
@@ -141,8 +122,10 @@ class Exchange:
     def detach(self) -> None:
         """The exchange is over: answered, cut, or the client is gone."""
         self.connection = None
-        self._wake_reader()
-        self.on_writable()
+        if self._reader is not None:
+            self._wake_reader()
+        if self._writer is not None:
+            self.on_writable()
         if self._flow is not None:
             self._flow.end()
         if self.body is not None:
@@ -251,7 +234,12 @@ class Exchange:
         """Hand over the last part.  Thread: pool."""
         connection = self.connection
         if connection is not None:
-            connection.outbox.post(_Last(self, buffers))
+            self._last = buffers
+            connection.outbox.post(self)
+
+    def deliver(self) -> None:
+        """Finish with what `post_last` was given."""
+        self.finish(self._last or [])
 
     def post_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
         """Hand over the last part and a piece of a file behind it.  Thread: pool."""
@@ -343,17 +331,6 @@ class _Part:
     def deliver(self) -> None:
         self.exchange.write(self.buffers)
         self.exchange.on_part_delivered(self.size)
-
-
-class _Last:
-    __slots__ = ("buffers", "exchange")
-
-    def __init__(self, exchange: Exchange, buffers: list[bytes]) -> None:
-        self.exchange = exchange
-        self.buffers = buffers
-
-    def deliver(self) -> None:
-        self.exchange.finish(self.buffers)
 
 
 class _File:

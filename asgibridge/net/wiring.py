@@ -62,7 +62,7 @@ class Wiring:
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
         on_idle: called when a connection has closed.
-        parsers: parsers that no connection needs at the moment.
+        parser: reads the requests that come in one piece, whosever they are.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -71,6 +71,7 @@ class Wiring:
     outbox: Outbox
     clock: HeaderClock
     handler: Handler
+    parser: RequestParser
     limits: ParserLimits
     timeouts: Timeouts
     max_body_memory: int
@@ -81,4 +82,3 @@ class Wiring:
     on_closed: Callable[[], None] | None = None
     connections: set[Connection] = field(default_factory=set)
     counters: Counters = field(default_factory=Counters)
-    parsers: list[RequestParser] = field(default_factory=list)

@@ -9,7 +9,7 @@ from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.environ import EnvironBuilder
 from asgibridge.app.threads import ThreadPool
 from asgibridge.app.wsgi import WsgiCall, WsgiHandler, WsgiTimeouts
-from asgibridge.http.parser import ParserLimits
+from asgibridge.http.parser import ParserLimits, RequestParser
 from asgibridge.net.acceptor import Acceptor, AcceptorSettings
 from asgibridge.net.clock import HeaderClock
 from asgibridge.net.deadlines import Deadlines
@@ -85,6 +85,12 @@ def assemble(
             loaded.application, loop, root_path=config.root_path, state=state
         )
     gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
+    limits = ParserLimits(
+        max_head_size=config.max_head_size,
+        max_headers=config.max_headers,
+        max_target_size=config.max_target_size,
+        max_body_size=config.max_body_size,
+    )
     wiring = Wiring(
         loop=loop,
         gate=gate,
@@ -92,12 +98,8 @@ def assemble(
         outbox=Outbox(loop),
         clock=HeaderClock(server_header=config.server_header),
         handler=handler,
-        limits=ParserLimits(
-            max_head_size=config.max_head_size,
-            max_headers=config.max_headers,
-            max_target_size=config.max_target_size,
-            max_body_size=config.max_body_size,
-        ),
+        parser=RequestParser(limits),
+        limits=limits,
         timeouts=Timeouts(
             parking_delay=config.parking_delay,
             header=config.header_timeout,

@@ -109,6 +109,8 @@ class Drain:
         wiring = self._assembly.wiring
         wiring.is_draining = True
         wiring.on_closed = self._look
+        if isinstance(self._assembly.handler, AsgiHandler):
+            self._assembly.handler.on_task_done = self._look
         await self._pause(min(self._config.shutdown_delay, max(0.0, deadline - begun)))
         await self._close_listeners()
         for connection in list(wiring.connections):
@@ -159,22 +161,10 @@ class Drain:
 
     def _look(self) -> None:
         """See whether all connections and background tasks are gone."""
-        if self._assembly.wiring.connections:
-            self._quiet.clear()
-            return
         handler = self._assembly.handler
-        tasks = handler.tasks if isinstance(handler, AsgiHandler) else set()
-        if not tasks:
+        has_tasks = isinstance(handler, AsgiHandler) and handler.tasks
+        if not has_tasks and not self._assembly.wiring.connections:
             self._quiet.set()
-        for task in tasks:
-            task.remove_done_callback(self._on_task_done)
-            task.add_done_callback(self._on_task_done)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        handler = self._assembly.handler
-        if isinstance(handler, AsgiHandler):
-            handler.tasks.discard(task)
-        self._look()
 
     def _cut(self) -> int:
         handler = self._assembly.handler
@@ -192,7 +182,6 @@ class Drain:
 
     def _describe(self, tasks: list[asyncio.Task[None]]) -> None:
         """Name what is in flight, with stacks."""
-        now = self._loop.time()
         lines = ["the time to stop is over; in flight:"]
         for connection in self._assembly.wiring.connections:
             exchange = connection.exchange
@@ -200,10 +189,7 @@ class Drain:
                 lines.append(f"  {connection!r}")
             else:
                 target = exchange.head.target.decode("latin-1")
-                age = now - exchange.opened_at
-                lines.append(
-                    f"  {exchange.head.method} {target} client={connection.client} age={age:.1f}s"
-                )
+                lines.append(f"  {exchange.head.method} {target} client={connection.client}")
         pool = self._assembly.pool
         if pool is not None:
             for _, since, thread in pool.in_progress():

@@ -98,7 +98,9 @@ async def declared_not_modified(_scope: Scope, _receive: Receive, send: Send) ->
     await send({"type": "http.response.body"})
 
 
-async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        raise BoilerError("http only")
     content = await whole_body(receive)
     await start(send, (b"content-length", str(len(content)).encode()))
     await body(send, content)
@@ -274,7 +276,7 @@ class WithLifespan:
     """An application with a lifespan, which keeps the order of events.
 
     Args:
-        startup: what it does when asked to start: `complete`, `failed`, `raise`, `return`.
+        startup: what it does when asked to start: `complete`, `failed` or `raise`.
     """
 
     def __init__(self, startup: str = "complete") -> None:
@@ -298,9 +300,8 @@ class WithLifespan:
                 return
             case "raise":
                 raise BoilerError("raised in startup")
-            case "return":
-                return
-        await send({"type": "lifespan.startup.complete"})
+            case _:
+                await send({"type": "lifespan.startup.complete"})
         assert (await receive())["type"] == "lifespan.shutdown"
         self.events.append("shutdown")
         await send({"type": "lifespan.shutdown.complete"})

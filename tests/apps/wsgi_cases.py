@@ -153,6 +153,13 @@ def too_much(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterat
     yield b" and more than was promised"
 
 
+def too_much_later(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+    """Pass the declared length in the middle of the second chunk."""
+    start_response("200 OK", [*TEXT, ("Content-Length", "8")])
+    yield b"hello"
+    yield b" and more than was promised"
+
+
 def split_header(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Break PEP 3333: a header value with a line end would forge another header."""
     start_response("200 OK", [*TEXT, ("X-Name", "a\r\nX-Forged: yes")])
@@ -249,7 +256,10 @@ def file_of_unknown_length(
 
 
 def part_of_a_file(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Declare less than the file holds: what a range response does."""
+    """Declare less than the file holds, as PEP 3333 allows with `wsgi.file_wrapper` alone.
+
+    The validator hides the wrapper, so under it this is a body that is too long.
+    """
     file = tempfile.TemporaryFile()  # noqa: SIM115 - the server closes it
     file.write(FILE_CONTENT)
     file.seek(100)
@@ -331,6 +341,5 @@ ANSWERS: Final[dict[str, tuple[WSGIApplication, int, bytes]]] = {
     "replaced after an empty chunk": (replaced_after_empty_chunk, 502, b"replaced"),
     "file on disk": (file_on_disk, 200, FILE_CONTENT),
     "file of unknown length": (file_of_unknown_length, 200, FILE_CONTENT),
-    "part of a file": (part_of_a_file, 206, FILE_CONTENT[100:1100]),
     "file in memory": (file_in_memory, 200, FILE_CONTENT),
 }

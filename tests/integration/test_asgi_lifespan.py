@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import pytest
@@ -14,6 +14,8 @@ from asgibridge.errors import LifespanFailed
 if TYPE_CHECKING:
     from typing import Any
 
+Lifespan = Literal["auto", "on", "off"]
+
 
 async def answer_of(server: Server) -> Any:  # noqa: ANN401 - JSON
     async with httpx.AsyncClient(base_url=server.urls[0]) as client:
@@ -21,7 +23,7 @@ async def answer_of(server: Server) -> Any:  # noqa: ANN401 - JSON
 
 
 @pytest.mark.parametrize("lifespan", ["on", "auto"])
-async def test_startup_comes_first_and_shutdown_last(lifespan: str) -> None:
+async def test_startup_comes_first_and_shutdown_last(lifespan: Lifespan) -> None:
     """[ASGI-1]."""
     app = asgi_cases.WithLifespan()
     async with Server(Config(app=app, port=0, lifespan=lifespan)) as server:
@@ -61,7 +63,7 @@ async def test_state_is_copied_for_each_request_and_its_values_are_shared() -> N
 
 @pytest.mark.parametrize("lifespan", ["on", "auto"])
 @pytest.mark.parametrize("startup", ["failed", "raise"])
-async def test_startup_that_fails_stops_the_start(startup: str, lifespan: str) -> None:
+async def test_startup_that_fails_stops_the_start(startup: str, lifespan: Lifespan) -> None:
     """[ASGI-1]: after the first `receive()` even `auto` takes a failure for one."""
     app = asgi_cases.WithLifespan(startup)
     with pytest.raises(LifespanFailed):

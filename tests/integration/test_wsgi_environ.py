@@ -41,7 +41,7 @@ async def environ_of(request: bytes, wrap: Wrap, **settings: Any) -> Any:  # noq
     """Answer the environ that exactly *request* is given; *settings* are those of `Config`."""
     app = wrap(wsgi_cases.environ_dump)
     async with (
-        Server(Config(app=app, port=0, **settings)) as server,
+        Server(Config(app=app, interface="wsgi", port=0, **settings)) as server,
         RawClient.connect(server.urls[0], patience=PATIENCE) as client,
     ):
         return await dumped(client, request)
@@ -163,7 +163,7 @@ async def test_environ_names_both_ends_of_the_connection(wrap: Wrap) -> None:
     """[WSGI-3]."""
     app = wrap(wsgi_cases.environ_dump)
     async with (
-        Server(Config(app=app, port=0)) as server,
+        Server(Config(app=app, interface="wsgi", port=0)) as server,
         RawClient.connect(server.urls[0], patience=PATIENCE) as client,
     ):
         host, port = client.socket.getsockname()
@@ -199,7 +199,7 @@ async def test_environ_of_one_request_does_not_leak_into_the_next(wrap: Wrap) ->
         b"X-First: 1", b"Cookie: a=1", b"Content-Length: 3", method=b"POST", target=b"/first?a"
     )
     async with (
-        Server(Config(app=app, port=0)) as server,
+        Server(Config(app=app, interface="wsgi", port=0)) as server,
         RawClient.connect(server.urls[0], patience=PATIENCE) as client,
     ):
         assert (await dumped(client, first + b"abc"))["PATH_INFO"] == "/first"

@@ -96,15 +96,17 @@ def test_check_without_an_application_finds_the_demo(tmp_path: Path) -> None:
     assert "application  asgibridge.demo:app, " in done.stdout
 
 
-def test_the_environment_file_reaches_the_application_before_its_import(tmp_path: Path) -> None:
-    (tmp_path / "site_env.py").write_text(
-        "import os\nassert os.environ['SECRET'] == 'from file'\n"
-        "assert os.environ['KEPT'] == 'real'\n"
-        "async def app(scope, receive, send): ...\n"
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_the_environment_file_is_loaded_before_the_application(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "telling.py").write_text(
+        "import os\nraise RuntimeError(os.environ['SECRET'], os.environ['KEPT'])\n"
     )
     (tmp_path / ".env").write_text("SECRET='from file'\nKEPT=file\n")
-    done = run("check", "site_env:app", "--env-file", ".env", cwd=tmp_path, KEPT="real")
-    assert (done.returncode, done.stderr) == (0, "")
+    done = run(command, "telling:app", "--env-file", ".env", cwd=tmp_path, KEPT="real")
+    assert done.returncode == 3
+    assert "RuntimeError: ('from file', 'real')" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "serve"])

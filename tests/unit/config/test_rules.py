@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from asgibridge.config import rules
 from asgibridge.config.rules import broken_rules
 from asgibridge.config.settings import OPTIONS
 
@@ -95,3 +96,8 @@ def test_what_goes_together_is_left_alone(settings: dict[str, Any]) -> None:
 def test_a_rule_about_a_wrong_setting_keeps_quiet() -> None:
     without = {name: value for name, value in DEFAULTS.items() if name != "worker_connections"}
     assert broken_rules(without | {"max_in_flight": 10**6}, place=str) == []
+
+
+def test_the_rule_about_listening_knows_the_declared_defaults() -> None:
+    for name, default in rules._WAYS_TO_LISTEN.items():
+        assert OPTIONS[name].default == default

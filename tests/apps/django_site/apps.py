@@ -1,0 +1,12 @@
+"""The one Django application of the site."""
+
+# mypy: disable-error-code="import-untyped, misc"
+# Django ships no types.
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class DjangoSite(AppConfig):
+    name = "django_site"

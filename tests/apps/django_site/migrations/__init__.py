@@ -1,0 +1,1 @@
+"""How the database of the site came to be."""

@@ -1,0 +1,14 @@
+"""The WSGI entry point, as `startproject` writes it."""
+
+# mypy: disable-error-code="import-untyped"
+# Django ships no types.
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_site.settings")
+
+application = get_wsgi_application()
