@@ -62,7 +62,9 @@ class AsgiHandler:
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
         head = exchange.head
-        raw_path, query = split_target(head.target)
+        raw_path, _, query = head.target.partition(b"?")
+        if raw_path[:1] != b"/":
+            raw_path, query = split_target(head.target)
         path = raw_path.decode("ascii")
         if "%" in path:
             path = unquote(path)
@@ -164,45 +166,49 @@ class _AsgiCall:
     async def send(self, message: MutableMapping[str, Any]) -> None:
         exchange = self.exchange
         kind = message["type"]
-        if exchange.is_gone and not self.is_complete:
+        if self.is_complete:
+            raise ResponseError(f"{kind!r} sent after the response was complete")
+        if exchange.is_gone:
             raise ClientDisconnected("the client is gone")
-        if kind == "http.response.body" and self._line is not None and not self.is_complete:
-            self._send_body(message.get("body", b""), more=message.get("more_body", False))
+        if kind == "http.response.body" and self._line is not None:
+            get = message.get
+            body = get("body", b"")
+            if get("more_body", False):
+                self._send_part(body)
+            else:
+                self._send_last(body)
             if exchange.must_wait():
                 await exchange.wait_writable()
         elif kind == "http.response.start" and self._line is None:
-            self._status = message["status"]
-            self._line = status_line(self._status)
+            self._status = status = message["status"]
+            self._line = status_line(status)
             self._headers = message.get("headers", ())
         else:
             raise ResponseError(self._describe_misuse(kind))
 
-    def _send_body(self, body: bytes, *, more: bool) -> None:
-        exchange = self.exchange
-        response = exchange.response
-        assert self._line is not None  # noqa: S101 - the caller has looked
+    def _send_part(self, body: bytes) -> None:
+        response = self.exchange.response
+        if response.is_started:
+            self.exchange.write(response.piece(body))
+        else:
+            head = response.start(self._status, self._line or b"", self._headers)
+            self.exchange.write([head, *response.piece(body)])
+
+    def _send_last(self, body: bytes) -> None:
+        response = self.exchange.response
         if response.is_started:
             buffers = response.piece(body)
-            if not more:
-                end = response.end()
-                if end:
-                    buffers.append(end)
-        elif more:
-            head = response.start(self._status, self._line, self._headers)
-            buffers = [head, *response.piece(body)]
+            end = response.end()
+            if end:
+                buffers.append(end)
         else:
             if type(body) is not bytes:
                 body = bytes(body)  # bytearray and memoryview are welcome; str is a TypeError
-            buffers = response.whole(self._status, self._line, self._headers, body)
-        if more:
-            exchange.write(buffers)
-        else:
-            self.is_complete = True
-            exchange.finish(buffers)
+            buffers = response.whole(self._status, self._line or b"", self._headers, body)
+        self.is_complete = True
+        self.exchange.finish(buffers)
 
     def _describe_misuse(self, kind: object) -> str:
-        if self.is_complete:
-            return f"{kind!r} sent after the response was complete"
         if self._line is None:
             return f"{kind!r} sent where 'http.response.start' was expected"
         return f"{kind!r} sent where 'http.response.body' was expected"

@@ -9,25 +9,42 @@ Two laws hold here:
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from asgibridge.errors import IllegalMove
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "PERSISTENCE_MOVES",
     "READING_MOVES",
     "WRITING_MOVES",
+    "Moves",
     "Persistence",
     "PersistenceEvent",
     "ReadEvent",
     "Reading",
     "WriteEvent",
     "Writing",
-    "move",
 ]
+
+
+S = TypeVar("S", bound=enum.Enum)
+E = TypeVar("E", bound=enum.Enum)
+
+
+class Moves(dict[tuple[S, E], S]):
+    """Where each event leads from each state: `moves[state, event]`.
+
+    Modules on the way of every request keep the members they use in module constants: looking up
+    `Reading.READ` in its class takes as long as the move itself.
+    """
+
+    def __missing__(self, key: tuple[S, E]) -> NoReturn:
+        """Refuse a move that is not in the table.
+
+        Raises:
+            IllegalMove: always.
+        """
+        raise IllegalMove(*key)
 
 
 class _Named(enum.Enum):
@@ -86,41 +103,32 @@ class PersistenceEvent(_Named):
     LOST = "lost"
 
 
-READING_MOVES: Final[Mapping[tuple[Reading, ReadEvent], Reading]] = {
-    (Reading.AWAITING_HEAD, ReadEvent.HEAD_WITH_BODY): Reading.IN_BODY,
-    (Reading.AWAITING_HEAD, ReadEvent.HEAD_WITHOUT_BODY): Reading.READ,
-    (Reading.IN_BODY, ReadEvent.BODY_ENDED): Reading.READ,
-    (Reading.READ, ReadEvent.NEXT_REQUEST): Reading.AWAITING_HEAD,
-}
+READING_MOVES: Final[Moves[Reading, ReadEvent]] = Moves(
+    {
+        (Reading.AWAITING_HEAD, ReadEvent.HEAD_WITH_BODY): Reading.IN_BODY,
+        (Reading.AWAITING_HEAD, ReadEvent.HEAD_WITHOUT_BODY): Reading.READ,
+        (Reading.IN_BODY, ReadEvent.BODY_ENDED): Reading.READ,
+        (Reading.READ, ReadEvent.NEXT_REQUEST): Reading.AWAITING_HEAD,
+    }
+)
 
-WRITING_MOVES: Final[Mapping[tuple[Writing, WriteEvent], Writing]] = {
-    (Writing.AWAITING_START, WriteEvent.HEAD_WRITTEN): Writing.IN_BODY,
-    (Writing.AWAITING_START, WriteEvent.WHOLE_WRITTEN): Writing.WRITTEN,
-    (Writing.IN_BODY, WriteEvent.BODY_ENDED): Writing.WRITTEN,
-}
+WRITING_MOVES: Final[Moves[Writing, WriteEvent]] = Moves(
+    {
+        (Writing.AWAITING_START, WriteEvent.HEAD_WRITTEN): Writing.IN_BODY,
+        (Writing.AWAITING_START, WriteEvent.WHOLE_WRITTEN): Writing.WRITTEN,
+        (Writing.IN_BODY, WriteEvent.BODY_ENDED): Writing.WRITTEN,
+    }
+)
 
-PERSISTENCE_MOVES: Final[Mapping[tuple[Persistence, PersistenceEvent], Persistence]] = {
-    (Persistence.REUSE, PersistenceEvent.MUST_CLOSE): Persistence.CLOSE,
-    (Persistence.REUSE, PersistenceEvent.LINGER): Persistence.LINGERING,
-    (Persistence.REUSE, PersistenceEvent.LOST): Persistence.CLOSED,
-    (Persistence.CLOSE, PersistenceEvent.MUST_CLOSE): Persistence.CLOSE,
-    (Persistence.CLOSE, PersistenceEvent.LINGER): Persistence.LINGERING,
-    (Persistence.CLOSE, PersistenceEvent.LOST): Persistence.CLOSED,
-    (Persistence.LINGERING, PersistenceEvent.MUST_CLOSE): Persistence.LINGERING,
-    (Persistence.LINGERING, PersistenceEvent.LOST): Persistence.CLOSED,
-}
-
-S = TypeVar("S", bound=enum.Enum)
-E = TypeVar("E", bound=enum.Enum)
-
-
-def move(table: Mapping[tuple[S, E], S], state: S, event: E) -> S:
-    """Return where *event* leads from *state*.
-
-    Raises:
-        IllegalMove: the table has no such move.
-    """
-    try:
-        return table[state, event]
-    except KeyError:
-        raise IllegalMove(state, event) from None
+PERSISTENCE_MOVES: Final[Moves[Persistence, PersistenceEvent]] = Moves(
+    {
+        (Persistence.REUSE, PersistenceEvent.MUST_CLOSE): Persistence.CLOSE,
+        (Persistence.REUSE, PersistenceEvent.LINGER): Persistence.LINGERING,
+        (Persistence.REUSE, PersistenceEvent.LOST): Persistence.CLOSED,
+        (Persistence.CLOSE, PersistenceEvent.MUST_CLOSE): Persistence.CLOSE,
+        (Persistence.CLOSE, PersistenceEvent.LINGER): Persistence.LINGERING,
+        (Persistence.CLOSE, PersistenceEvent.LOST): Persistence.CLOSED,
+        (Persistence.LINGERING, PersistenceEvent.MUST_CLOSE): Persistence.LINGERING,
+        (Persistence.LINGERING, PersistenceEvent.LOST): Persistence.CLOSED,
+    }
+)

@@ -15,12 +15,18 @@ from typing import Final
 
 import httptools
 
-from asgibridge.http.lifecycle import READING_MOVES, ReadEvent, Reading, move
+from asgibridge.http.lifecycle import READING_MOVES, ReadEvent, Reading
 from asgibridge.http.request import BadRequest, RequestHead
 
 __all__ = ["BadRequest", "ParserLimits", "RequestHead", "RequestParser"]
 
 _END_MARK: Final = b"\r\n\r\n"
+_AWAITING_HEAD: Final = Reading.AWAITING_HEAD
+_IN_BODY: Final = Reading.IN_BODY
+_READ: Final = Reading.READ
+_HEAD_WITHOUT_BODY: Final = ReadEvent.HEAD_WITHOUT_BODY
+_BODY_ENDED: Final = ReadEvent.BODY_ENDED
+_NEXT_REQUEST: Final = ReadEvent.NEXT_REQUEST
 _METHODS: Final = {
     method.encode(): method
     for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE")
@@ -76,6 +82,7 @@ class RequestParser:
         "_is_spent",
         "_limits",
         "_machine",
+        "_max_head_size",
         "_overhead",
         "_pieces",
         "_raw",
@@ -91,9 +98,10 @@ class RequestParser:
     def __init__(self, limits: ParserLimits) -> None:
         """Prepare to read a first request within *limits*."""
         self._limits = limits
+        self._max_head_size = limits.max_head_size
         self._machine = httptools.HttpRequestParser(self)
         self._is_spent = False  # llhttp takes nothing after a message that ends its connection
-        self.reading = Reading.AWAITING_HEAD
+        self.reading = _AWAITING_HEAD
         self.head: RequestHead | None = None
         self.body_bytes = 0
         self._headers: list[tuple[bytes, bytes]] = []
@@ -109,7 +117,7 @@ class RequestParser:
     @property
     def is_complete(self) -> bool:
         """Whether the whole request has been read."""
-        return self.reading is Reading.READ
+        return self.reading is _READ
 
     @property
     def is_pristine(self) -> bool:
@@ -129,7 +137,7 @@ class RequestParser:
         Raises:
             IllegalMove: the current request has not been read to its end.
         """
-        self.reading = move(READING_MOVES, self.reading, ReadEvent.NEXT_REQUEST)
+        self.reading = READING_MOVES[self.reading, _NEXT_REQUEST]
         self.head = None
         self._headers = []
         self._target = self._raw = b""
@@ -157,27 +165,25 @@ class RequestParser:
         """
         try:
             size = len(data)
-            if (
-                not self._raw
-                and size <= self._limits.max_head_size
-                and data.find(_END_MARK) == size - 4
-            ):
-                # Nearly always: a whole request without a body, in one piece.
-                self._raw = data
-                self._feed_machine(data)
-                if self.reading is not Reading.READ:
-                    self._tail = data[-3:]
-                    self._check_open_head()
-                return b""
-            return self._feed_in_steps(data)
+            if self._raw or size > self._max_head_size or data.find(_END_MARK) != size - 4:
+                return self._feed_in_steps(data)
+            # Nearly always: a whole request without a body, in one piece.
+            self._raw = data
+            self._machine.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._decline_upgrade()
         except httptools.HttpParserError as error:
             raise _translate(error) from error
+        if self.reading is not _READ:
+            self._tail = data[-3:]
+            self._check_open_head()
+        return b""
 
     def _feed_in_steps(self, data: bytes) -> bytes:
         view = memoryview(data)
         start, size = 0, len(data)
-        while start < size and self.reading is not Reading.READ:
-            if self.reading is Reading.AWAITING_HEAD:
+        while start < size and self.reading is not _READ:
+            if self.reading is _AWAITING_HEAD:
                 room = self._limits.max_head_size - len(self._raw)
                 stop = min(self._next_mark(data, start), start + room)
                 self._raw += data[start:stop]
@@ -232,7 +238,7 @@ class RequestParser:
 
     def _check_open_head(self) -> None:
         """Apply the limits to a head that is still arriving."""
-        if self.reading is not Reading.AWAITING_HEAD:
+        if self.reading is not _AWAITING_HEAD:
             return
         self._check_counts()
         if len(self._raw) >= self._limits.max_head_size:
@@ -306,7 +312,7 @@ class RequestParser:
             if limit is not None and length > limit:
                 raise BadRequest(413, f"the body is larger than {limit} bytes")
             self._remaining = length
-        self.reading = move(READING_MOVES, self.reading, ReadEvent.HEAD_WITH_BODY)
+        self.reading = READING_MOVES[self.reading, ReadEvent.HEAD_WITH_BODY]
         self._is_body_left_out = self._machine.should_upgrade()
         self._is_spent = self._is_spent or self._is_body_left_out
 
@@ -322,12 +328,8 @@ class RequestParser:
         """Note the end of the request."""
         if self._is_body_left_out:
             return
-        event = (
-            ReadEvent.BODY_ENDED
-            if self.reading is Reading.IN_BODY
-            else ReadEvent.HEAD_WITHOUT_BODY
-        )
-        self.reading = move(READING_MOVES, self.reading, event)
+        event = _BODY_ENDED if self.reading is _IN_BODY else _HEAD_WITHOUT_BODY
+        self.reading = READING_MOVES[self.reading, event]
 
 
 class _BodyReader:

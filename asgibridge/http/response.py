@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from asgibridge.errors import ResponseError
-from asgibridge.http.lifecycle import WRITING_MOVES, WriteEvent, Writing, move
+from asgibridge.http.lifecycle import WRITING_MOVES, WriteEvent, Writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +23,8 @@ __all__ = ["DefaultHeaders", "Response", "error_response", "status_line"]
 MAX_JOINED_BODY: Final = 65536
 
 _NO_BODY: Final = frozenset({204, 304})
+_AWAITING_START: Final = Writing.AWAITING_START
+_WHOLE_WRITTEN: Final = WriteEvent.WHOLE_WRITTEN
 
 
 class DefaultHeaders(Protocol):
@@ -127,7 +129,7 @@ class Response:
         body_bytes: bytes of body rendered, framing left out.
     """
 
-    writing = Writing.AWAITING_START
+    writing = _AWAITING_START
     will_close = True
     status = 0
     headers: Iterable[Any] = ()
@@ -146,7 +148,7 @@ class Response:
     @property
     def is_started(self) -> bool:
         """Whether the head has been rendered."""
-        return self.writing is not Writing.AWAITING_START
+        return self.writing is not _AWAITING_START
 
     def whole(
         self, status: int, line: bytes, headers: Iterable[Any], body: bytes
@@ -156,14 +158,15 @@ class Response:
         Raises:
             ResponseError: it breaks HTTP, or *body* is not of the declared length.
         """
-        head = self._render_head(status, line, headers, len(body))
-        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.WHOLE_WRITTEN)
-        if self._is_without_body:
-            return [head]
-        self.body_bytes = len(body)
-        if len(body) > MAX_JOINED_BODY:
-            return [head, body]
-        return [head + body]
+        size = len(body)
+        lines = self._render_head(status, line, headers, size)
+        self.writing = WRITING_MOVES[self.writing, _WHOLE_WRITTEN]
+        if not self._is_without_body:
+            self.body_bytes = size
+            if size > MAX_JOINED_BODY:
+                return [b"".join(lines), body]
+            lines.append(body)
+        return [b"".join(lines)]
 
     def start(
         self, status: int, line: bytes, headers: Iterable[Any]
@@ -173,8 +176,8 @@ class Response:
         Raises:
             ResponseError: it breaks HTTP.
         """
-        head = self._render_head(status, line, headers, None)
-        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.HEAD_WRITTEN)
+        head = b"".join(self._render_head(status, line, headers, None))
+        self.writing = WRITING_MOVES[self.writing, WriteEvent.HEAD_WRITTEN]
         return head
 
     def start_file(
@@ -193,8 +196,8 @@ class Response:
         size = _declared_length(None, declared[0]) if declared else available
         if size > available:
             raise ResponseError(f"Content-Length says {size}, but the file has {available} bytes")
-        head = self._render_head(status, line, headers, size)
-        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.WHOLE_WRITTEN)
+        head = b"".join(self._render_head(status, line, headers, size))
+        self.writing = WRITING_MOVES[self.writing, _WHOLE_WRITTEN]
         self.body_bytes = 0 if self._is_without_body else size
         return head
 
@@ -227,12 +230,12 @@ class Response:
             raise ResponseError(
                 f"the body is {self._remaining} bytes shorter than the declared Content-Length"
             )
-        self.writing = move(WRITING_MOVES, self.writing, WriteEvent.BODY_ENDED)
+        self.writing = WRITING_MOVES[self.writing, WriteEvent.BODY_ENDED]
         return b"0\r\n\r\n" if self._is_chunked else b""
 
     def _render_head(
         self, status: int, line: bytes, headers: Iterable[Any], body_length: int | None
-    ) -> bytes:
+    ) -> list[bytes]:
         lines = [line]
         known = _lines
         given: set[bytes] | None = None
@@ -265,7 +268,7 @@ class Response:
         defaults = self._defaults
         lines.append(defaults.lines() if given is None else defaults.lines_without(given))
         lines.append(b"\r\n")
-        return b"".join(lines)
+        return lines
 
     def _frame(self, status: int, length: int | None, body_length: int | None) -> bytes:
         """Decide how the client will find the end of the body; return the header lines for it."""

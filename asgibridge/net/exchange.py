@@ -88,9 +88,8 @@ class Exchange:
 
     # --- fed by the connection
 
-    def feed(self, pieces: list[bytes], *, is_complete: bool) -> None:
-        """Take *pieces* of body from the connection; *is_complete* says that they are the last."""
-        self.is_body_complete = is_complete
+    def feed(self, pieces: list[bytes]) -> None:
+        """Take *pieces* of body from the connection, which knows whether they are the last."""
         if pieces:
             if self._pieces is None:
                 self._pieces = pieces
@@ -99,7 +98,8 @@ class Exchange:
             self._unread += sum(map(len, pieces))
             if self._unread > READ_HIGH_WATER and self.connection is not None:
                 self.connection.pause_reading()
-        self._wake_reader()
+        if self._reader is not None:
+            self._wake_reader()
 
     def feed_eof(self) -> None:
         """The client will send nothing more; maybe it is gone altogether, nobody can tell.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,6 +58,12 @@ class GateStatistics:
     peak_open: int
     worker_connections: int
     max_in_flight: int | None
+
+
+# Members are looked up in their class at the price of a function call: see `lifecycle.Moves`.
+_OUTSIDE: Final = Standing.OUTSIDE
+_IN_FLIGHT: Final = Standing.IN_FLIGHT
+_PARKED: Final = Standing.PARKED
 
 
 class Gate:
@@ -110,9 +116,9 @@ class Gate:
         Raises:
             AssertionError: the gate is full, or *member* is inside already.
         """
-        if self.full() is not None or member.standing is not Standing.OUTSIDE:
+        if self.full() is not None or member.standing is not _OUTSIDE:
             raise AssertionError(f"enter() of a member {member.standing} with {self!r}")
-        member.standing = Standing.IN_FLIGHT
+        member.standing = _IN_FLIGHT
         self.open += 1
         self.in_flight += 1
         self._peak_open = max(self._peak_open, self.open)
@@ -122,9 +128,9 @@ class Gate:
 
         A parked member that is not idle (a slow head or upload) is never evicted.
         """
-        if member.standing is not Standing.IN_FLIGHT:
+        if member.standing is not _IN_FLIGHT:
             raise AssertionError(f"park() of a member {member.standing}")
-        member.standing = Standing.PARKED
+        member.standing = _PARKED
         self.in_flight -= 1
         if is_idle:
             self._idle[member] = None
@@ -140,8 +146,8 @@ class Gate:
 
         It was admitted long ago, so this may exceed `max_in_flight`; then nobody new comes in.
         """
-        if member.standing is Standing.PARKED:
-            member.standing = Standing.IN_FLIGHT
+        if member.standing is _PARKED:
+            member.standing = _IN_FLIGHT
             self._idle.pop(member, None)
             self.in_flight += 1
 
@@ -151,13 +157,13 @@ class Gate:
         Raises:
             AssertionError: *member* is not inside.
         """
-        if member.standing is Standing.OUTSIDE:
+        if member.standing is _OUTSIDE:
             raise AssertionError("leave() without enter()")
-        if member.standing is Standing.IN_FLIGHT:
+        if member.standing is _IN_FLIGHT:
             self.in_flight -= 1
         else:
             self._idle.pop(member, None)
-        member.standing = Standing.OUTSIDE
+        member.standing = _OUTSIDE
         self.open -= 1
         if self._on_change is not None:
             self._on_change()

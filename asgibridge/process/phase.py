@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from asgibridge.http.lifecycle import Moves
 
 __all__ = ["PHASE_MOVES", "Phase", "PhaseEvent"]
 
@@ -36,11 +35,13 @@ class PhaseEvent(enum.Enum):
     __hash__ = object.__hash__
 
 
-PHASE_MOVES: Final[Mapping[tuple[Phase, PhaseEvent], Phase]] = {
-    (Phase.NEW, PhaseEvent.START_ASKED): Phase.STARTING,
-    (Phase.STARTING, PhaseEvent.START_FAILED): Phase.STOPPED,
-    (Phase.STARTING, PhaseEvent.LISTENING): Phase.SERVING,
-    (Phase.SERVING, PhaseEvent.STOP_ASKED): Phase.DRAINING,
-    (Phase.DRAINING, PhaseEvent.DRAINED): Phase.STOPPED,
-    (Phase.DRAINING, PhaseEvent.GRACE_OVER): Phase.STOPPED,
-}
+PHASE_MOVES: Final[Moves[Phase, PhaseEvent]] = Moves(
+    {
+        (Phase.NEW, PhaseEvent.START_ASKED): Phase.STARTING,
+        (Phase.STARTING, PhaseEvent.START_FAILED): Phase.STOPPED,
+        (Phase.STARTING, PhaseEvent.LISTENING): Phase.SERVING,
+        (Phase.SERVING, PhaseEvent.STOP_ASKED): Phase.DRAINING,
+        (Phase.DRAINING, PhaseEvent.DRAINED): Phase.STOPPED,
+        (Phase.DRAINING, PhaseEvent.GRACE_OVER): Phase.STOPPED,
+    }
+)

@@ -13,7 +13,6 @@ from asgibridge.app.lifespan import Lifespan, LifespanMode
 from asgibridge.app.loader import LoadedApplication, load
 from asgibridge.config.settings import Config
 from asgibridge.errors import StartError
-from asgibridge.http.lifecycle import move
 from asgibridge.net.addresses import UnixAddress, parse_address
 from asgibridge.net.sockets import Listener, inherited_listeners, open_listeners
 from asgibridge.process.assembly import Assembly, assemble
@@ -299,7 +298,7 @@ class Server:
 
     def _move(self, event: PhaseEvent) -> None:
         before = self._phase
-        self._phase = move(PHASE_MOVES, before, event)
+        self._phase = PHASE_MOVES[before, event]
         logger.debug("phase %s -> %s", before.value, self._phase.value)
 
     def __repr__(self) -> str:
