@@ -25,22 +25,22 @@ ServerAddress: TypeAlias = "tuple[str, int | None]"
 
 
 class Exchange(Protocol):
-    """One request and its response, as a handler sees it."""
+    """One request and its response, as a handler sees it.
+
+    Attributes:
+        head: the request.
+        response: the response, to be rendered by the handler.
+        client: address and port of the client; None on a Unix socket.
+        server: address and port that the client reached; path and None on a Unix socket.
+        is_gone: whether nobody is left to answer.  Thread: any.
+    """
 
     head: RequestHead
     response: Response
 
-    @property
-    def client(self) -> Client:
-        """Address and port of the client; None on a Unix socket."""
-
-    @property
-    def server(self) -> ServerAddress:
-        """Address and port that the client reached; path and None on a Unix socket."""
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether nobody is left to answer.  Thread: any."""
+    client: Client
+    server: ServerAddress
+    is_gone: bool
 
     # --- for handlers on the loop
 
@@ -82,6 +82,9 @@ class Exchange(Protocol):
 
     def post_last(self, buffers: list[bytes]) -> None:
         """Hand over the last part.  Thread: pool."""
+
+    def send_last(self, buffers: list[bytes]) -> None:
+        """Like `post_last`, sent from this thread if that is possible at once.  Thread: pool."""
 
     def post_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
         """Hand over the last part and a piece of a file behind it.  Thread: pool.

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from asgibridge.errors import ClientDisconnected, ResponseError
+from asgibridge.http.lifecycle import Writing
 from asgibridge.http.request import split_target
-from asgibridge.http.response import status_line
+from asgibridge.http.response import STATUS_LINES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -23,6 +24,7 @@ __all__ = ["AsgiHandler"]
 
 logger = logging.getLogger("asgibridge")
 
+_AWAITING_START: Final = Writing.AWAITING_START
 _VERSIONS: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -57,7 +59,10 @@ class AsgiHandler:
         """Start the application's task for *exchange*."""
         call = _AsgiCall(exchange)
         scope = self._scope(exchange)
-        call.task = task = self._loop.create_task(self._run(call, scope))
+        # With a name given, none has to be made up.
+        call.task = task = asyncio.Task(
+            self._run(call, scope), loop=self._loop, name="asgibridge-request"
+        )
         self.tasks.add(task)
 
     def _scope(self, exchange: Exchange) -> dict[str, Any]:
@@ -172,16 +177,15 @@ class _AsgiCall:
             raise ClientDisconnected("the client is gone")
         if kind == "http.response.body" and self._line is not None:
             get = message.get
-            body = get("body", b"")
-            if get("more_body", False):
-                self._send_part(body)
-            else:
-                self._send_last(body)
+            if not get("more_body", False):
+                self._send_last(get("body", b""))
+                return
+            self._send_part(get("body", b""))
             if exchange.must_wait():
                 await exchange.wait_writable()
         elif kind == "http.response.start" and self._line is None:
             self._status = status = message["status"]
-            self._line = status_line(status)
+            self._line = STATUS_LINES[status]
             self._headers = message.get("headers", ())
         else:
             raise ResponseError(self._describe_misuse(kind))
@@ -196,7 +200,7 @@ class _AsgiCall:
 
     def _send_last(self, body: bytes) -> None:
         response = self.exchange.response
-        if response.is_started:
+        if response.writing is not _AWAITING_START:
             buffers = response.piece(body)
             end = response.end()
             if end:

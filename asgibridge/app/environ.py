@@ -132,7 +132,7 @@ class EnvironBuilder:
             environ["REMOTE_PORT"] = str(client[1])
         else:
             environ["REMOTE_ADDR"] = ""
-        if size or head.has_body:
+        if head.content_length != 0:
             environ["CONTENT_LENGTH"] = str(size)
         keys = _keys
         for name, value in head.headers:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from asgibridge.app.environ import EnvironBuilder
 from asgibridge.app.files import FileWrapper
 from asgibridge.errors import ClientDisconnected, ResponseError
+from asgibridge.http.lifecycle import Writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +34,8 @@ _MAX_FILE_READ: Final = 65536
 # echo what a client sent.
 _status_lines: dict[str, tuple[int, bytes]] = {}
 _MAX_KEPT: Final = 512
+
+_AWAITING_START: Final = Writing.AWAITING_START
 
 
 def _status_line(status: str) -> tuple[int, bytes]:
@@ -101,6 +104,7 @@ class WsgiHandler:
         application: Application,
         pool: ThreadPool[WsgiCall],
         environs: EnvironBuilder,
+        defer: Callable[[Callable[[], None]], object],
         *,
         timeouts: WsgiTimeouts | None = None,
         deadlines: Deadlines | None = None,
@@ -109,6 +113,7 @@ class WsgiHandler:
     ) -> None:
         """Serve *application* with the threads of *pool*.
 
+        *defer* has something called when the loop has read what it is about to read now.
         *deadlines* and *clock* (its time) are needed only with *timeouts*; *keeps_times* has the
         times of each exchange noted, for the access log.
         """
@@ -119,6 +124,9 @@ class WsgiHandler:
         self.overdue: set[WsgiCall] = set()
         self.on_overdue: Callable[[WsgiCall], None] | None = None
         self._pool = pool
+        self.is_queue_empty = pool.is_queue_empty
+        self._defer = defer
+        self._batch: list[WsgiCall] = []
         self._timeouts = timeouts or WsgiTimeouts()
         self._deadlines = deadlines
         self._clock = clock
@@ -135,7 +143,15 @@ class WsgiHandler:
             first = queue if queue is not None else request
             if first is not None:
                 self._deadlines.set(call, now + first)
-        self._pool.submit(call)
+        # All that the loop reads in one turn goes to the pool together: a thread that woke for the
+        # first request would only fight the loop for the GIL while it reads the others.
+        self._batch.append(call)
+        if len(self._batch) == 1:
+            self._defer(self._submit)
+
+    def _submit(self) -> None:
+        batch, self._batch = self._batch, []
+        self._pool.submit(batch)
 
     def look_at(self, call: WsgiCall, now: float) -> None:
         """Act on *call*, whose deadline has come.  Loop thread."""
@@ -216,7 +232,14 @@ class WsgiCall:
             exchange.note_started(threading.current_thread())
         body, size = exchange.take_body()
         try:
-            self._call(handler.environs.build(exchange, body, size))
+            environ = handler.environs.build(exchange, body, size)
+            result = handler.application(environ, self.start_response)
+            try:
+                self._send(result)
+            finally:
+                # Once, whatever happened, and after the last byte was handed over.
+                if hasattr(result, "close"):
+                    result.close()
         except ClientDisconnected:
             logger.debug("the client left before the end of its response: %r", exchange)
         except BaseException:  # the border with user code; SystemExit must not end the thread
@@ -239,16 +262,6 @@ class WsgiCall:
             self.started = handler.now()
             self.thread_ident = threading.get_ident()
         return True
-
-    def _call(self, environ: dict[str, Any]) -> None:
-        result = self._handler.application(environ, self.start_response)
-        try:
-            self._send(result)
-        finally:
-            # Once, whatever happened, and after the last byte was handed over.
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
 
     def start_response(
         self,
@@ -284,12 +297,12 @@ class WsgiCall:
 
     def _send(self, result: Iterable[bytes]) -> None:
         kind = type(result)
-        if (kind is list or kind is tuple) and not self._response.is_started:
+        if self._response.writing is not _AWAITING_START:
+            self._send_iterable(result)  # after write()
+        elif kind is list or kind is tuple:
             parts: Any = result
             self._send_whole(parts[0] if len(parts) == 1 else b"".join(parts))
-        elif kind is FileWrapper and not self._response.is_started and self._send_file(result):
-            pass
-        else:
+        elif kind is not FileWrapper or not self._send_file(result):
             self._send_iterable(result)
 
     def _start(self) -> bytes:
@@ -298,10 +311,15 @@ class WsgiCall:
         return self._line
 
     def _send_whole(self, body: bytes) -> None:
-        line = self._start()
         if type(body) is not bytes:
             raise ResponseError(f"a body is made of bytes, not of {type(body).__name__}")
-        self.exchange.post_last(self._response.whole(self._status, line, self._headers, body))
+        line = self._line or self._start()
+        buffers = self._response.whole(self._status, line, self._headers, body)
+        # With more work waiting, waking the loop once for all answers is cheaper.
+        if self._handler.is_queue_empty():
+            self.exchange.send_last(buffers)
+        else:
+            self.exchange.post_last(buffers)
 
     def _send_iterable(self, result: Iterable[bytes]) -> None:
         iterator = iter(result)

@@ -24,6 +24,7 @@ _END_MARK: Final = b"\r\n\r\n"
 _AWAITING_HEAD: Final = Reading.AWAITING_HEAD
 _IN_BODY: Final = Reading.IN_BODY
 _READ: Final = Reading.READ
+_HEAD_WITH_BODY: Final = ReadEvent.HEAD_WITH_BODY
 _HEAD_WITHOUT_BODY: Final = ReadEvent.HEAD_WITHOUT_BODY
 _BODY_ENDED: Final = ReadEvent.BODY_ENDED
 _NEXT_REQUEST: Final = ReadEvent.NEXT_REQUEST
@@ -51,24 +52,41 @@ class ParserLimits:
     max_body_size: int | None = None
 
 
-# Header names as sent -> lower case, so that common names cost one look-up.  Bounded: clients
-# choose the keys.  Two loops filling it at once can only write the same value twice.
-_lower_names: dict[bytes, bytes] = {}
-_MAX_LOWER_NAMES: Final = 1024
-_MAX_NAME_KEPT: Final = 64
+# Header lines that clients send again and again -> (lower-case name, value), so that such a line
+# costs one look-up.  Only names whose values are common to many requests and no secrets; bounded,
+# since clients choose the values, and begun anew when full.  Two loops that fill it at once write
+# the same values.
+_fields: dict[bytes, tuple[bytes, bytes]] = {}
+_MAX_FIELDS: Final = 1024
+_MAX_LINE_KEPT: Final = 256
+_KEPT_NAMES: Final = frozenset(
+    b"accept accept-charset accept-encoding accept-language cache-control connection content-type "
+    b"dnt host origin pragma priority sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest "
+    b"sec-fetch-mode sec-fetch-site sec-fetch-user te upgrade-insecure-requests user-agent "
+    b"x-forwarded-host x-forwarded-port x-forwarded-proto".split()
+)
 
 
-def _lower_name(name: bytes) -> bytes:
-    lower = name.lower()
-    if len(_lower_names) < _MAX_LOWER_NAMES and len(name) <= _MAX_NAME_KEPT:
-        _lower_names[name] = lower
-    return lower
+def _split_line(line: bytes) -> tuple[bytes, bytes]:
+    """Split a header line that llhttp has found to be well-formed."""
+    name, _, value = line.partition(b":")
+    # RFC 9110 §5.5: blanks around a value are not part of it.
+    field = name.lower(), value.strip(b" \t")
+    if len(line) <= _MAX_LINE_KEPT and field[0] in _KEPT_NAMES:
+        if len(_fields) >= _MAX_FIELDS:
+            _fields.clear()
+        _fields[line] = field
+    return field
 
 
 class RequestParser:
     """Reads one request after another.  Pure: knows no socket, clock or loop.
 
     Between two requests it keeps nothing, so it may go on to serve another connection.
+
+    llhttp decides whether a head is well-formed; then its lines are split here, from the bytes as
+    they came.  That is faster than to be called for each of them, and it shows what llhttp does
+    not tell: how the request line was really written.
 
     Attributes:
         reading: how much of the current request has been read.
@@ -77,8 +95,7 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_headers",
-        "_is_body_left_out",
+        "_is_apart",
         "_is_spent",
         "_limits",
         "_machine",
@@ -88,7 +105,6 @@ class RequestParser:
         "_raw",
         "_remaining",
         "_tail",
-        "_target",
         "_trailers",
         "body_bytes",
         "head",
@@ -100,19 +116,17 @@ class RequestParser:
         self._limits = limits
         self._max_head_size = limits.max_head_size
         self._machine = httptools.HttpRequestParser(self)
-        self._is_spent = False  # llhttp takes nothing after a message that ends its connection
+        self._is_spent = False  # whether the machine will take nothing after this message
+        self._is_apart = False  # whether the machine reads a body under a head of our own
         self.reading = _AWAITING_HEAD
         self.head: RequestHead | None = None
         self.body_bytes = 0
-        self._headers: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
-        self._target = b""
         self._raw = b""  # the head as far as it has come
         self._tail = b""  # the last bytes fed, in which an end mark may have begun
         self._remaining = 0  # bytes of a counted body to come
         self._overhead = 0  # bytes of a chunked body since there was data in it
         self._trailers = (0, 0)  # their number and size
-        self._is_body_left_out = False  # llhttp's way with an offered upgrade
 
     @property
     def is_complete(self) -> bool:
@@ -139,16 +153,15 @@ class RequestParser:
         """
         self.reading = READING_MOVES[self.reading, _NEXT_REQUEST]
         self.head = None
-        self._headers = []
-        self._target = self._raw = b""
-        if self.body_bytes or self._tail:
+        self._raw = b""
+        if self._tail:
             self.body_bytes = self._overhead = 0
             self._pieces = []
             self._tail = b""
             self._trailers = (0, 0)
         if self._is_spent:
             self._machine = httptools.HttpRequestParser(self)
-            self._is_spent = False
+            self._is_spent = self._is_apart = False
 
     def close(self) -> None:
         """Break the cycle of references with httptools, so that no garbage collection is due."""
@@ -177,6 +190,7 @@ class RequestParser:
         if self.reading is not _READ:
             self._tail = data[-3:]
             self._check_open_head()
+            self._settle_chunked()
         return b""
 
     def _feed_in_steps(self, data: bytes) -> bytes:
@@ -184,11 +198,12 @@ class RequestParser:
         start, size = 0, len(data)
         while start < size and self.reading is not _READ:
             if self.reading is _AWAITING_HEAD:
-                room = self._limits.max_head_size - len(self._raw)
+                room = self._max_head_size - len(self._raw)
                 stop = min(self._next_mark(data, start), start + room)
                 self._raw += data[start:stop]
                 self._feed_machine(view[start:stop])
                 self._check_open_head()
+                self._settle_chunked()
             elif self._remaining:
                 stop = min(size, start + self._remaining)
                 self._remaining -= stop - start
@@ -198,7 +213,7 @@ class RequestParser:
                 before = self.body_bytes
                 self._feed_machine(view[start:stop])
                 self._overhead = 0 if self.body_bytes > before else self._overhead + stop - start
-                if self._overhead > 2 * self._limits.max_head_size:
+                if self._overhead > 2 * self._max_head_size:
                     # A trailer or chunk extension that long is above the limit when it ends.
                     raise BadRequest(431, "a chunk extension or trailer is too large")
             self._tail = (self._tail + data[max(start, stop - 3) : stop])[-3:]
@@ -222,89 +237,90 @@ class RequestParser:
         except httptools.HttpParserUpgrade:
             self._decline_upgrade()
 
+    def _settle_chunked(self) -> None:
+        """Have a chunked body, whose head has just been read, read apart."""
+        if self.reading is _IN_BODY and not self._remaining and not self._is_apart:
+            self._read_body_apart()
+
     def _decline_upgrade(self) -> None:
         """Go on reading HTTP after a request that offered another protocol (RFC 9110 §7.8).
 
-        llhttp stops there and leaves out the body.  Some clients (Java's, curl's with --http2)
-        offer an upgrade on a POST, so a body is read by a fresh machine, told of its framing.
+        llhttp stops there and leaves out the body, if there is one.
         """
-        if not self._is_body_left_out or self.head is None:
-            return
-        self._is_body_left_out = False
+        if self.reading is _IN_BODY and not self._is_apart:
+            self._read_body_apart()
+
+    def _read_body_apart(self) -> None:
+        """Let a machine of its own read the body, under a head that tells its framing only.
+
+        For chunked bodies, whose trailers must be counted, and for those that llhttp leaves out
+        since their requests offer an upgrade (Java's client does, and curl's with --http2).
+        """
+        assert self.head is not None  # noqa: S101 - a body has a head
         length = self.head.content_length
         framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
         self._machine = httptools.HttpRequestParser(_BodyReader(self))
         self._machine.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + _END_MARK)
+        self._is_spent = self._is_apart = True
 
     def _check_open_head(self) -> None:
         """Apply the limits to a head that is still arriving."""
         if self.reading is not _AWAITING_HEAD:
             return
-        self._check_counts()
-        if len(self._raw) >= self._limits.max_head_size:
-            size = self._limits.max_head_size
-            status = 431 if self._headers or not self._target else 414
-            raise BadRequest(status, f"the request head is larger than {size} bytes")
+        line, mark, lines = self._raw.lstrip(b"\r\n").partition(b"\r\n")
+        target = line.split(b" ", 2)[1:2]
+        self._check_counts(len(target[0]) if target else 0, lines.count(b"\r\n"))
+        if len(self._raw) >= self._max_head_size:
+            status = 431 if mark else 414
+            raise BadRequest(status, f"the request head is larger than {self._max_head_size} bytes")
 
-    def _check_counts(self) -> None:
+    def _check_counts(self, target_size: int, headers: int) -> None:
         limits = self._limits
-        if len(self._target) > limits.max_target_size:
+        if target_size > limits.max_target_size:
             raise BadRequest(414, f"the target is longer than {limits.max_target_size} bytes")
-        if len(self._headers) > limits.max_headers:
+        if headers > limits.max_headers:
             raise BadRequest(431, f"more than {limits.max_headers} headers")
 
     # --- what llhttp calls, while `feed` runs
 
-    def on_url(self, url: bytes) -> None:
-        """Take the target, or the next part of it."""
+    def on_headers_complete(self) -> None:
+        """Make the head, or refuse it."""
         if self.head is not None:
             # Cannot happen while messages end in CRLF CRLF; if it does, trust nothing more.
             raise BadRequest(400, "a request began before the end of another")
-        self._target = self._target + url if self._target else url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header line, or a trailer."""
-        if self.head is None:
-            self._headers.append((_lower_names.get(name) or _lower_name(name), value))
-        else:
-            self._count_trailer(name, value)
-
-    def _count_trailer(self, name: bytes, value: bytes) -> None:
-        """Drop a trailer, which nobody asked for, but hold it to the limits."""
-        number, size = self._trailers
-        number += 1
-        size += len(name) + len(value) + 4
-        self._trailers = (number, size)
-        if number > self._limits.max_headers or size > self._limits.max_head_size:
-            raise BadRequest(431, "too many or too large trailers")
-        if name.lower() == b"connection":
-            self._is_spent = True  # llhttp heeds it even here
-
-    def on_headers_complete(self) -> None:
-        """Make the head, or refuse it."""
-        headers = self._headers
-        target = self._target
-        limits = self._limits
-        if len(target) > limits.max_target_size or len(headers) > limits.max_headers:
-            self._check_counts()
         raw = self._raw
-        if b" \r\n" in raw or b"\t\r\n" in raw:
-            # RFC 9110 §5.5: blanks around a value are not part of it; llhttp keeps trailing ones.
-            self._headers = headers = [(name, value.rstrip(b" \t")) for name, value in headers]
-        machine = self._machine
-        method = machine.get_method()
-        version = "1.1"
-        if not raw.startswith(method + b" " + target + b" HTTP/1.1\r\n"):
-            version = _check_request_line(raw, method, target, machine.get_http_version())
+        if raw[:2] == b"\r\n":
+            raw = _without_blank_lines(raw)
+        lines = raw[:-4].split(b"\r\n")
+        line = lines[0].split(b" ")
+        if len(line) != 3:  # noqa: PLR2004 - method, target, version
+            raise BadRequest(400, "the request line is ill-formed")
+        method, target, version = line
+        limits = self._limits
+        if len(target) > limits.max_target_size or len(lines) > limits.max_headers + 1:
+            self._check_counts(len(target), len(lines) - 1)
+        del lines[0]
+        known = _fields
+        headers = []  # a loop: on 3.11 a comprehension is a function call
+        for each in lines:
+            headers.append(known.get(each) or _split_line(each))  # noqa: PERF401
         self.head = head = RequestHead(
-            _METHODS.get(method) or method.decode("ascii"), target, version, headers
+            _METHODS.get(method) or self._check_method(method),
+            target,
+            "1.1" if version == b"HTTP/1.1" else _check_version(version),
+            headers,
         )
         self._is_spent = not head.keep_alive
-        length = head.content_length
-        if length != 0:
-            self._expect_body(length)
+        if head.content_length != 0:
+            self._expect_body(head.content_length)
         elif b"upgrade" in head.fields:
             self._is_spent = True
+
+    def _check_method(self, method: bytes) -> str:
+        """Return an uncommon *method*, unless CR or LF stand in front, which llhttp lets pass."""
+        if method != self._machine.get_method():
+            raise BadRequest(400, "the request line is ill-formed")
+        return method.decode("ascii")
 
     def _expect_body(self, length: int | None) -> None:
         limit = self._limits.max_body_size
@@ -312,9 +328,7 @@ class RequestParser:
             if limit is not None and length > limit:
                 raise BadRequest(413, f"the body is larger than {limit} bytes")
             self._remaining = length
-        self.reading = READING_MOVES[self.reading, ReadEvent.HEAD_WITH_BODY]
-        self._is_body_left_out = self._machine.should_upgrade()
-        self._is_spent = self._is_spent or self._is_body_left_out
+        self.reading = READING_MOVES[self.reading, _HEAD_WITH_BODY]
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of body."""
@@ -324,12 +338,21 @@ class RequestParser:
             raise BadRequest(413, f"the body is larger than {limit} bytes")
         self._pieces.append(piece)
 
+    def on_trailer(self, name: bytes, value: bytes) -> None:
+        """Drop a trailer, which nobody asked for, but hold it to the limits."""
+        number, size = self._trailers
+        number += 1
+        size += len(name) + len(value) + 4
+        self._trailers = (number, size)
+        if number > self._limits.max_headers or size > self._max_head_size:
+            raise BadRequest(431, "too many or too large trailers")
+
     def on_message_complete(self) -> None:
         """Note the end of the request."""
-        if self._is_body_left_out:
-            return
-        event = _BODY_ENDED if self.reading is _IN_BODY else _HEAD_WITHOUT_BODY
-        self.reading = READING_MOVES[self.reading, event]
+        if self.reading is _AWAITING_HEAD:
+            self.reading = READING_MOVES[_AWAITING_HEAD, _HEAD_WITHOUT_BODY]
+        elif self._is_apart or not self._machine.should_upgrade():
+            self.reading = READING_MOVES[self.reading, _BODY_ENDED]
 
 
 class _BodyReader:
@@ -337,28 +360,36 @@ class _BodyReader:
 
     def __init__(self, parser: RequestParser) -> None:
         self.on_body = parser.on_body
-        self.on_header = parser.on_header
         self.on_message_complete = parser.on_message_complete
+        self._parser = parser
+        self._is_head_over = False
+
+    def on_headers_complete(self) -> None:
+        self._is_head_over = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head_over:
+            self._parser.on_trailer(name, value)
 
 
-def _check_request_line(raw: bytes, method: bytes, target: bytes, version: str) -> str:
-    """Return the version of a request line that is not plainly of HTTP/1.1.
+def _without_blank_lines(raw: bytes) -> bytes:
+    while raw[:2] == b"\r\n":
+        raw = raw[2:]  # RFC 9112 §2.2: empty lines before the request line are ignored
+    return raw
 
-    llhttp is lenient here: it takes other protocols, several blanks, and CR or LF in front.
+
+def _check_version(version: bytes) -> str:
+    """Return the *version* of a request line that is not of HTTP/1.1.
 
     Raises:
-        BadRequest: the line is not `method SP target SP HTTP/1.x CRLF` (RFC 9112 §3).
+        BadRequest: it is of another version, or of another protocol, which llhttp lets pass.
     """
-    while raw.startswith(b"\r\n"):
-        raw = raw[2:]  # RFC 9112 §2.2: empty lines before the request line are ignored
-    start = method + b" " + target + b" HTTP/"
-    if not raw.startswith(start):
-        raise BadRequest(400, "the request line is ill-formed")
-    if version not in ("1.1", "1.0"):
-        raise BadRequest(505, f"HTTP/{version} is not spoken here")
-    if not raw.startswith(start + version.encode("ascii") + b"\r\n"):
-        raise BadRequest(400, "the request line is ill-formed")
-    return version
+    if version == b"HTTP/1.0":
+        return "1.0"
+    name, _, number = version.partition(b"/")
+    if name != b"HTTP":
+        raise BadRequest(400, "the request is not of HTTP")
+    raise BadRequest(505, f"HTTP/{number.decode('latin-1')} is not spoken here")
 
 
 def _translate(error: httptools.HttpParserError) -> BadRequest:

@@ -13,6 +13,10 @@ from typing import Final
 __all__ = ["BadRequest", "RequestHead", "split_target"]
 
 
+# An int: looking for one byte in bytes by another bytes object costs ten times as much.
+_HASH: Final = ord("#")
+
+
 class BadRequest(Exception):  # noqa: N818 - named after the status it becomes
     """The client broke the protocol or a limit: answer `status`, then close."""
 
@@ -64,7 +68,7 @@ class RequestHead:
         host = fields.get(b"host")
         if host not in _known_hosts:
             _check_host(host, version)
-        if target[:1] != b"/" or b"#" in target or method == "CONNECT":
+        if target[:1] != b"/" or _HASH in target or method == "CONNECT":
             _check_target_form(method, target)
         if b"content-length" in fields:
             self.content_length = _content_length(fields[b"content-length"])
@@ -149,7 +153,7 @@ def _check_target_form(method: str, target: bytes) -> None:
         if method == "OPTIONS":
             return
         raise BadRequest(400, "the target * goes with OPTIONS only")
-    if b"#" in target:
+    if _HASH in target:
         raise BadRequest(400, "a request target has no fragment")
     match = _ABSOLUTE.fullmatch(target)
     if match is None:

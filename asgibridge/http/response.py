@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from asgibridge.http.request import RequestHead
 
-__all__ = ["DefaultHeaders", "Response", "error_response", "status_line"]
+__all__ = ["STATUS_LINES", "DefaultHeaders", "Response", "error_response"]
 
 # Head and body leave in one buffer up to here; beyond, copying costs more than a second iovec.
 MAX_JOINED_BODY: Final = 65536
@@ -89,28 +89,32 @@ def _keep_line(pair: object, line: bytes) -> None:
 
 # --- status lines
 
-_status_lines: dict[int, bytes] = {}
-
-
-def status_line(status: int) -> bytes:
-    """Return the status line for *status*.
+class _StatusLines(dict[int, bytes]):
+    """The status line of each status code, made when it is first asked for.
 
     The version is always ours, 1.1: RFC 9110 §2.5 wants the highest minor version that the server
     conforms to, whatever the client speaks.
-
-    Raises:
-        ResponseError: *status* is not a final status code.
     """
-    line = _status_lines.get(status)
-    if line is None:
-        if not isinstance(status, int) or not 200 <= status <= 999:  # noqa: PLR2004
+
+    def __missing__(self, status: int) -> bytes:
+        """Make the line for *status*.
+
+        Raises:
+            ResponseError: *status* is not a final status code.
+        """
+        if type(status) is not int and not isinstance(status, http.HTTPStatus):
+            raise ResponseError(f"{status!r} is no status code")
+        if not 200 <= status <= 999:  # noqa: PLR2004
             raise ResponseError(f"{status!r} is no final status code")
         try:
             phrase = http.HTTPStatus(status).phrase
         except ValueError:
             phrase = ""
-        line = _status_lines[status] = f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
-    return line
+        line = self[int(status)] = f"HTTP/1.1 {int(status)} {phrase}\r\n".encode("ascii")
+        return line
+
+
+STATUS_LINES: Final = _StatusLines()
 
 
 class Response:
@@ -290,6 +294,9 @@ class Response:
             self._remaining = length
             if length is not None:
                 framing = b"Content-Length: %d\r\n" % length
+                if self.keep_alive and not self._is_http_10:
+                    self.will_close = False
+                    return framing
             elif self._is_http_10:
                 self.keep_alive = False  # RFC 9112 §6.3: the end of the connection ends the body
             else:
@@ -322,7 +329,7 @@ def error_response(
 
     *extra* holds further header lines, each with its CRLF.
     """
-    line = status_line(status)
+    line = STATUS_LINES[status]
     phrase = line[len("HTTP/1.1 ") : -2]
     body = phrase + (b": " + reason.encode("ascii", "replace") if reason else b"") + b"\n"
     connection = b"" if keep_alive else b"Connection: close\r\n"

@@ -203,10 +203,7 @@ class Acceptor:
                 return
             if not self._accept_one(listener):
                 return
-        if len(self._listeners) > 1:
-            # Listeners take turns: whoever was served goes to the end of the row.
-            self._listeners.remove(listener)
-            self._listeners.append(listener)
+        self._take_turns(listener)
 
     def _accept_one(self, listener: Listener) -> bool:
         """Accept one client; return whether it is worth trying for another."""
@@ -225,6 +222,12 @@ class Acceptor:
         self._admit(sock, address, listener)
         return True
 
+    def _take_turns(self, served: Listener) -> None:
+        """Put *served* behind the other listeners.  [GATE-4]"""
+        if len(self._listeners) > 1:
+            self._listeners.remove(served)
+            self._listeners.append(served)
+
     # --- pausing and resuming
 
     def _pause(self, reason: PauseReason) -> None:
@@ -236,18 +239,40 @@ class Acceptor:
         self.times.count += 1
         self._deadlines.set(self, self._paused_at + WORTH_LOGGING)
         self._gate.watch(self._on_change)
-        self._on_change()
+        if reason is PauseReason.WORKER_CONNECTIONS:
+            self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
 
-    def _on_change(self) -> None:
-        """Use what parked or left: resume if there is room, evict if that makes room."""
+    def _on_change(self, *, is_closing: bool) -> None:
+        """Use the room that a connection has made by parking, or is making by closing.  [GATE-3]"""
+        if is_closing:
+            # Its descriptor is closed right after this callback: let that happen first, so that
+            # not even for a moment more than `worker_connections` are open.  [GATE-1]
+            self._loop.call_soon(self._use_room)
+        else:
+            self._use_room()
+
+    def _use_room(self) -> None:
+        """Accept those who wait, if there is room; watch again when nobody waits any more.
+
+        Not left to the next event of the loop: kept-alive clients, whose requests come in the same
+        event, would take the room before those who wait, time and again.
+        """
         if self.watch is Watch.DRAINING:
             self._drain_queues()
             return
-        full = self._gate.full()
-        if full is None:
-            if self.reason is not PauseReason.RESOURCES:
-                self._resume()
-        elif full is Full.WORKER_CONNECTIONS and self._eviction is None:
+        if self.watch is not Watch.PAUSED or self.reason is PauseReason.RESOURCES:
+            return
+        listeners = self._listeners
+        for _ in range(len(listeners)):
+            while (full := self._gate.full()) is None and self._accept_one(listeners[0]):
+                pass
+            if full is not None:
+                break
+            self._take_turns(listeners[0])
+        else:
+            self._resume()
+            return
+        if full is Full.WORKER_CONNECTIONS and self._eviction is None:
             self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
 
     def _resume_if_paused(self) -> None:

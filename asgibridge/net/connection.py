@@ -8,6 +8,7 @@ passes, the server drains, the connection is lost.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -67,8 +68,10 @@ class Connection(Link):
         "_held",
         "_is_half_closed",
         "_is_held_up",
+        "_is_lost",
         "_parser",
         "_sender",
+        "_sending",
         "exchange",
         "outbox",
     )
@@ -88,20 +91,21 @@ class Connection(Link):
         self._is_held_up = False  # by a client that does not read
         self._discarded: int | None = None  # bytes of a body that nobody wanted, while in one
         self._sender: FileSender | None = None
+        self._sending = threading.Lock()  # held to use the descriptor outside of the loop
+        self._is_lost = False  # guarded by it
 
     # --- what the loop calls
 
     def data_received(self, data: bytes) -> None:
         """Read a request, or keep what came too early for one."""
-        exchange = self.exchange
-        if exchange is not None and exchange.is_body_complete:
-            self._hold(data)
+        if self.exchange is None and self._parser is None and self._persistence is _REUSE:
+            self._read_new(data)
         elif self._persistence is _LINGERING:
             self.throw_away(data)
-        elif self._parser is None:
-            self._read_new(data)
-        else:
+        elif self._parser is not None:
             self._read_on(self._parser, data)
+        else:
+            self._hold(data)
 
     def eof_received(self) -> bool:
         """The client has ended its half, or is gone altogether: nobody can tell yet."""
@@ -136,6 +140,8 @@ class Connection(Link):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The socket closes right after this call: leave the gate."""
         wiring = self._wiring
+        with self._sending:
+            self._is_lost = True
         self._persistence = PERSISTENCE_MOVES[self._persistence, PersistenceEvent.LOST]
         wiring.deadlines.remove(self)
         wiring.connections.discard(self)
@@ -173,7 +179,7 @@ class Connection(Link):
         # Nearly always: the whole request is here.
         head = parser.head
         assert head is not None  # noqa: S101 - a request that has been read has a head
-        pieces = parser.take_body()
+        pieces = parser.take_body() if parser.body_bytes else None
         parser.start_next()
         if rest:
             self._hold(rest)
@@ -181,7 +187,7 @@ class Connection(Link):
         exchange.is_body_complete = True
         self._awaited = _NOTHING
         self.deadline = NEVER
-        if pieces and not self._pass_on(exchange, pieces):
+        if pieces is not None and not self._pass_on(exchange, pieces):
             return
         self._begin(exchange)
 
@@ -232,6 +238,8 @@ class Connection(Link):
         wiring = self._wiring
         response = Response(head, wiring.clock)
         self.exchange = exchange = Exchange(self, head, response)
+        if head.expects_continue:
+            exchange.is_continue_due = True
         acceptor = wiring.acceptor
         if wiring.is_draining or (
             acceptor is not None
@@ -250,6 +258,9 @@ class Connection(Link):
         exchange.is_begun = True
         if wiring.on_ended is not None:
             exchange.begun_at = time.perf_counter()
+        transport = self._transport
+        if wiring.may_send_directly and transport and not transport.get_write_buffer_size():
+            exchange.may_send_directly = True
         wiring.handler.begin(exchange)
 
     def _read_body(self, exchange: Exchange, parser: RequestParser) -> None:
@@ -298,6 +309,23 @@ class Connection(Link):
 
     # --- the response
 
+    def send_directly(self, buffers: list[bytes]) -> list[bytes]:
+        """Try to send *buffers* from this thread; return what is left.  Thread: pool.
+
+        The descriptor may be closed by the loop at any moment, and its number given to another
+        client.  But the loop closes it right after `connection_lost`, which needs the same lock:
+        so while it is held and the connection is not lost, the descriptor is this client's.
+        """
+        with self._sending:
+            if self._is_lost:
+                return []
+            try:
+                sent = self._socket.send(buffers[0])
+            except OSError:
+                return buffers  # full, or broken: the transport will find out
+        rest = buffers[0][sent:]
+        return [rest, *buffers[1:]] if rest else buffers[1:]
+
     def send_continue(self) -> None:
         """Ask the client for the body it holds back (RFC 9110 §10.1.1)."""
         self.write([_CONTINUE])
@@ -320,16 +348,26 @@ class Connection(Link):
         else:
             self.cut("the file could not be sent whole")
 
+    def finish_exchange(self, buffers: list[bytes]) -> None:
+        """Hand over the last part of the response, and end the exchange."""
+        transport = self._transport
+        if len(buffers) == 1 and transport is not None and not transport.is_closing():
+            transport.write(buffers[0])
+        else:
+            self.write(buffers)
+        self.end_exchange()
+
     def end_exchange(self) -> None:
         """The last byte of the response has been handed over: on to the next request."""
         exchange = self.exchange
         assert exchange is not None  # noqa: S101 - only the exchange calls this
-        wiring = self._wiring
-        response = exchange.response
-        wiring.counters.requests += 1
-        wiring.counters.bytes_sent += response.body_bytes
         self.exchange = None
         exchange.detach()
+        wiring = self._wiring
+        response = exchange.response
+        counters = wiring.counters
+        counters.requests += 1
+        counters.bytes_sent += response.body_bytes
         if wiring.on_ended is not None:
             wiring.on_ended(exchange, self)
         if response.will_close:
@@ -338,7 +376,7 @@ class Connection(Link):
             self._leave_body(exchange)
         elif self._persistence is not _REUSE:
             self._close()
-        elif self._held or self._is_half_closed or self.is_write_paused:
+        elif self._held or self._is_half_closed or self.is_write_paused or wiring.is_draining:
             self._go_on()
         else:
             self._rest()
@@ -352,9 +390,6 @@ class Connection(Link):
             wiring.deadlines.set(self, when)
         if self.standing is _IN_FLIGHT:
             wiring.gate.park(self, is_idle=True)
-        if wiring.is_draining:
-            # The client was not told, so a request may be on its way: it is served then.
-            self.try_evict()
 
     def _go_on(self) -> None:
         """Serve what has come in advance, or wait for the next request."""
@@ -376,6 +411,9 @@ class Connection(Link):
             self._close()
         else:
             self._rest()
+            if self._wiring.is_draining:
+                # The client was not told, so a request may be on its way: it is served then.
+                self.try_evict()
 
     def _leave_body(self, exchange: Exchange) -> None:
         """The answer is sent, but the body has not been read: throw away a little, or close."""

@@ -38,20 +38,29 @@ class Exchange:
 
     Attributes:
         connection: the connection, or None when the exchange is over.
+        client, server: address and port of either end; see the protocol.
+        is_gone: whether nobody is left to answer.  Thread: any.
+        is_continue_due: whether the client waits for `100 Continue`.
         body: the body, while a handler that wants all of it waits for it.
         is_body_complete: whether the whole request has been read.
         is_begun: whether the handler has been given the exchange.
         cut: why the response was not sent as the application meant it; None if it was.
-        has_sent: whether anything of the response has been given to the transport.
+        has_sent: whether a part of the response, not the last, has been given to the transport.
+        has_posted: whether a thread has posted a part.  Thread: pool.
+        may_send_directly: whether the transport has nothing to send before the response.
         begun_at, started_at: `time.perf_counter()` when the request was handed to the handler, and
             when a thread took it; kept for the access log only, 0.0 without one.
         thread: ident and name of that thread.
     """
 
+    is_gone = False
+    is_continue_due = False
     body: BodyBuffer | None = None
     is_begun = False
     is_body_complete = False
     has_sent = False
+    has_posted = False
+    may_send_directly = False
     cut: str | None = None
     begun_at = 0.0
     started_at = 0.0
@@ -69,22 +78,8 @@ class Exchange:
         self.connection: Connection | None = connection
         self.head = head
         self.response = response
-        self.is_continue_due = head.expects_continue
-
-    @property
-    def client(self) -> Client:
-        """Address and port of the client; None on a Unix socket, or when it is gone."""
-        return self.connection.client if self.connection is not None else None
-
-    @property
-    def server(self) -> ServerAddress:
-        """Address and port that the client reached; path and None on a Unix socket."""
-        return self.connection.server if self.connection is not None else ("", None)
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether nobody is left to answer.  Thread: any."""
-        return self.connection is None
+        self.client = connection.client
+        self.server = connection.server
 
     # --- fed by the connection
 
@@ -122,6 +117,7 @@ class Exchange:
     def detach(self) -> None:
         """The exchange is over: answered, cut, or the client is gone."""
         self.connection = None
+        self.is_gone = True
         if self._reader is not None:
             self._wake_reader()
         if self._writer is not None:
@@ -178,11 +174,8 @@ class Exchange:
 
     def finish(self, buffers: list[bytes]) -> None:
         """Hand over the last part."""
-        connection = self.connection
-        if connection is not None:
-            self.has_sent = True
-            connection.write(buffers)
-            connection.end_exchange()
+        if self.connection is not None:
+            self.connection.finish_exchange(buffers)
 
     def must_wait(self) -> bool:
         """Say whether the client is slower than the application."""
@@ -227,6 +220,7 @@ class Exchange:
         if connection is None:
             raise ClientDisconnected("the client is gone")
         size = sum(map(len, buffers))
+        self.has_posted = True
         flow.wait_for_room(self, size)
         connection.outbox.post(_Part(self, buffers, size))
 
@@ -237,9 +231,23 @@ class Exchange:
             self._last = buffers
             connection.outbox.post(self)
 
+    def send_last(self, buffers: list[bytes]) -> None:
+        """Like `post_last`, but try to send from this thread.  Thread: pool.
+
+        It saves the client the time that waking the loop takes.  The loop still does the rest.
+        When the loop is being woken anyway, for others, there is nothing to save.
+        """
+        connection = self.connection
+        if connection is not None:
+            if self.may_send_directly and not self.has_posted and connection.outbox.is_empty():
+                buffers = connection.send_directly(buffers)
+            self._last = buffers
+            connection.outbox.post(self)
+
     def deliver(self) -> None:
-        """Finish with what `post_last` was given."""
-        self.finish(self._last or [])
+        """Finish with what `post_last` was given, or the direct attempt has left."""
+        if self.connection is not None:
+            self.connection.finish_exchange(self._last or [])
 
     def post_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
         """Hand over the last part and a piece of a file behind it.  Thread: pool."""

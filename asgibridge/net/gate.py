@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["Full", "Gate", "GateStatistics", "Member", "Standing"]
 
@@ -45,6 +45,13 @@ class Member(Protocol):
 
     def try_evict(self) -> bool:
         """Close it unless it has just received something; return whether it will close."""
+
+
+class OnChange(Protocol):
+    """Hears of a change that may make room."""
+
+    def __call__(self, *, is_closing: bool) -> None:
+        """A member has parked, or (*is_closing*) closes its socket right after this call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +100,7 @@ class Gate:
         self._peak_open = 0
         # A dict for its order: the first key has been idle the longest.
         self._idle: dict[Member, None] = {}
-        self._on_change: Callable[[], None] | None = None
+        self._on_change: OnChange | None = None
 
     def full(self) -> Full | None:
         """Say which limit is reached; None while there is room."""
@@ -103,7 +110,7 @@ class Gate:
             return Full.MAX_IN_FLIGHT
         return None
 
-    def watch(self, on_change: Callable[[], None] | None) -> None:
+    def watch(self, on_change: OnChange | None) -> None:
         """Call *on_change* whenever something parks or leaves, in that very callback.  [GATE-3]
 
         Only somebody who waits for room watches; None ends it.
@@ -135,7 +142,7 @@ class Gate:
         if is_idle:
             self._idle[member] = None
         if self._on_change is not None:
-            self._on_change()
+            self._on_change(is_closing=False)
 
     def stir(self, member: Member) -> None:
         """Take *member* from the idle ones: it began to send something."""
@@ -166,7 +173,7 @@ class Gate:
         member.standing = _OUTSIDE
         self.open -= 1
         if self._on_change is not None:
-            self._on_change()
+            self._on_change(is_closing=True)
 
     def longest_idle(self) -> Iterator[Member]:
         """Iterate over the idle members, the longest idle first.  A copy: they may leave."""

@@ -112,8 +112,8 @@ class Link(asyncio.Protocol):
 
     def write(self, buffers: list[bytes]) -> None:
         """Hand *buffers* to the transport; to nobody when it is closing."""
-        transport = self.transport
-        if transport.is_closing():
+        transport = self._transport
+        if transport is None or transport.is_closing():
             # uvloop raises here; whoever answers need not know that its client has gone.
             return
         if len(buffers) == 1:

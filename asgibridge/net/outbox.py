@@ -52,6 +52,10 @@ class Outbox:
         except RuntimeError:  # the loop is closed
             self._waiting.clear()
 
+    def is_empty(self) -> bool:
+        """Say whether no delivery waits.  Thread: any; the answer may be old at once."""
+        return not self._waiting
+
     def _flush(self) -> None:
         with self._lock:
             waiting = self._waiting

@@ -57,6 +57,7 @@ class Wiring:
     """What a connection needs of its server.
 
     Attributes:
+        may_send_directly: a pool thread may send to a client's socket itself.
         is_draining: no connection is to be reused any more.
         on_ended: called when an exchange is over, if anybody records that (the access log).
         on_refused: likewise, for a request that never became an exchange: connection, status,
@@ -75,6 +76,7 @@ class Wiring:
     limits: ParserLimits
     timeouts: Timeouts
     max_body_memory: int
+    may_send_directly: bool = False
     acceptor: Acceptor | None = None
     is_draining: bool = False
     on_ended: Callable[[Exchange, Connection], None] | None = None

@@ -74,6 +74,7 @@ def assemble(
             EnvironBuilder(
                 root_path=config.root_path, multithread=threads > 1, multiprocess=False
             ),
+            loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
             deadlines=deadlines,
             clock=loop.time,
@@ -108,6 +109,8 @@ def assemble(
             keep_alive=config.keep_alive,
         ),
         max_body_memory=config.max_body_memory,
+        # With these timeouts the loop may answer for a thread; then it must be the only one.
+        may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
     )
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
