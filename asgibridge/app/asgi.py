@@ -146,15 +146,24 @@ class _AsgiCall:
     The head is kept until the first piece of body, so that a small response is one write.
     """
 
-    task: asyncio.Task[None] | None = None
-    is_complete = False
-    _is_body_read = False
-    _status = 0
-    _line: bytes | None = None
-    _headers: Any = ()
+    __slots__ = (
+        "_headers",
+        "_is_body_read",
+        "_line",
+        "_status",
+        "exchange",
+        "is_complete",
+        "task",
+    )
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
+        self.task: asyncio.Task[None] | None = None
+        self.is_complete = False
+        self._is_body_read = False
+        self._status = 0
+        self._line: bytes | None = None
+        self._headers: Any = ()
 
     async def receive(self) -> dict[str, Any]:
         exchange = self.exchange

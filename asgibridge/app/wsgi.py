@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -88,6 +89,10 @@ class _Stage(enum.Enum):
     RUNNING = "running"
     ABANDONED = "abandoned"
     DONE = "done"
+
+
+_QUEUED: Final = _Stage.QUEUED
+_NEVER: Final = math.inf
 
 
 class WsgiHandler:
@@ -189,28 +194,39 @@ class WsgiHandler:
 class WsgiCall:
     """One call of the application: the work of one pool thread.
 
-    One is made per request; attributes that seldom differ stand in the class.
-
     Attributes:
         stage: guarded by the handler's lock, and kept only if there are timeouts.
         started: when the thread began, in the wheel's time.
         deadline, slot: the wheel's.
     """
 
-    stage = _Stage.QUEUED
-    started = 0.0
-    thread_ident = 0
-    deadline = float("inf")
-    slot: int | None = None
-    _status = 0
-    _line: bytes | None = None
-    _headers: list[tuple[str, str]]
+    __slots__ = (
+        "_handler",
+        "_headers",
+        "_line",
+        "_response",
+        "_status",
+        "deadline",
+        "exchange",
+        "slot",
+        "stage",
+        "started",
+        "thread_ident",
+    )
 
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         """Prepare to answer *exchange*."""
         self._handler = handler
         self.exchange = exchange
         self._response = exchange.response
+        self._status = 0
+        self._line: bytes | None = None
+        self._headers: list[tuple[str, str]] = []
+        self.stage = _QUEUED
+        self.started = 0.0
+        self.thread_ident = 0
+        self.deadline = _NEVER
+        self.slot: int | None = None
 
     # --- the loop's side
 

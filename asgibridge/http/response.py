@@ -120,8 +120,6 @@ STATUS_LINES: Final = _StatusLines()
 class Response:
     """The response of one exchange.
 
-    One is made per request; attributes that seldom differ stand in the class.
-
     Attributes:
         writing: how much has been rendered.
         keep_alive: whether the connection may serve another request afterwards; anybody may turn
@@ -133,14 +131,20 @@ class Response:
         body_bytes: bytes of body rendered, framing left out.
     """
 
-    writing = _AWAITING_START
-    will_close = True
-    status = 0
-    headers: Iterable[Any] = ()
-    body_bytes = 0
-    _is_chunked = False
-    _is_without_body = False
-    _remaining: int | None = None  # of the declared length; None: not declared
+    __slots__ = (
+        "_defaults",
+        "_is_chunked",
+        "_is_http_10",
+        "_is_without_body",
+        "_remaining",
+        "body_bytes",
+        "head_request",
+        "headers",
+        "keep_alive",
+        "status",
+        "will_close",
+        "writing",
+    )
 
     def __init__(self, request: RequestHead, defaults: DefaultHeaders) -> None:
         """Prepare to answer *request*, with *defaults* for the headers that the server adds."""
@@ -148,6 +152,14 @@ class Response:
         self._is_http_10 = request.version == "1.0"
         self.head_request = request.method == "HEAD"
         self.keep_alive = request.keep_alive
+        self.writing = _AWAITING_START
+        self.will_close = True
+        self.status = 0
+        self.headers: Iterable[Any] = ()
+        self.body_bytes = 0
+        self._is_chunked = False
+        self._is_without_body = False
+        self._remaining: int | None = None  # of the declared length; None: not declared
 
     @property
     def is_started(self) -> bool:

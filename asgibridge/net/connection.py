@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.http.lifecycle import PERSISTENCE_MOVES, Persistence, PersistenceEvent, Reading
@@ -18,7 +17,7 @@ from asgibridge.http.request import BadRequest
 from asgibridge.http.response import Response, error_response
 from asgibridge.net.body import BodyBuffer
 from asgibridge.net.deadlines import NEVER
-from asgibridge.net.exchange import Exchange
+from asgibridge.net.exchange import Exchange, Times
 from asgibridge.net.gate import Standing
 from asgibridge.net.link import Awaited, Link
 from asgibridge.net.sendfile import FileSender
@@ -257,7 +256,7 @@ class Connection(Link):
             wiring.gate.wake(self)
         exchange.is_begun = True
         if wiring.on_ended is not None:
-            exchange.begun_at = time.perf_counter()
+            exchange.times = Times()
         transport = self._transport
         if wiring.may_send_directly and transport and not transport.get_write_buffer_size():
             exchange.may_send_directly = True

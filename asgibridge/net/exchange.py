@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asgibridge.net.body import BodyBuffer
     from asgibridge.net.connection import Connection
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Times"]
 
 # Bytes of request body waiting for an ASGI application above which the socket is not read.
 READ_HIGH_WATER: Final = 65536
@@ -31,10 +31,26 @@ READ_HIGH_WATER: Final = 65536
 POST_HIGH_WATER: Final = 65536
 
 
+class Times:
+    """When things happened in an exchange, by `time.perf_counter()`.
+
+    Attributes:
+        begun: the request was handed to the handler.
+        started: a thread took it; None without threads.
+        thread: ident and name of that thread.
+    """
+
+    __slots__ = ("begun", "started", "thread")
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self.begun = time.perf_counter()
+        self.started: float | None = None
+        self.thread: tuple[int, str] = (0, "")
+
+
 class Exchange:
     """See `asgibridge.interfaces.Exchange`.
-
-    One is made per request; attributes that seldom differ stand in the class.
 
     Attributes:
         connection: the connection, or None when the exchange is over.
@@ -48,30 +64,33 @@ class Exchange:
         has_sent: whether a part of the response, not the last, has been given to the transport.
         has_posted: whether a thread has posted a part.  Thread: pool.
         may_send_directly: whether the transport has nothing to send before the response.
-        begun_at, started_at: `time.perf_counter()` when the request was handed to the handler, and
-            when a thread took it; kept for the access log only, 0.0 without one.
-        thread: ident and name of that thread.
+        times: kept for the access log only; None without one.
     """
 
-    is_gone = False
-    is_continue_due = False
-    body: BodyBuffer | None = None
-    is_begun = False
-    is_body_complete = False
-    has_sent = False
-    has_posted = False
-    may_send_directly = False
-    cut: str | None = None
-    begun_at = 0.0
-    started_at = 0.0
-    thread: tuple[int, str] | None = None
-    _pieces: list[bytes] | None = None
-    _unread = 0
-    _is_client_eof = False
-    _reader: asyncio.Future[None] | None = None
-    _writer: asyncio.Future[None] | None = None
-    _flow: _ThreadFlow | None = None
-    _last: list[bytes] | None = None
+    __slots__ = (
+        "_flow",
+        "_is_client_eof",
+        "_last",
+        "_pieces",
+        "_reader",
+        "_unread",
+        "_writer",
+        "body",
+        "client",
+        "connection",
+        "cut",
+        "has_posted",
+        "has_sent",
+        "head",
+        "is_begun",
+        "is_body_complete",
+        "is_continue_due",
+        "is_gone",
+        "may_send_directly",
+        "response",
+        "server",
+        "times",
+    )
 
     def __init__(self, connection: Connection, head: RequestHead, response: Response) -> None:
         """Open the exchange that *head* began on *connection*."""
@@ -80,6 +99,23 @@ class Exchange:
         self.response = response
         self.client = connection.client
         self.server = connection.server
+        self.is_gone = False
+        self.is_begun = False
+        self.is_body_complete = False
+        self.is_continue_due = False
+        self.has_sent = False
+        self.has_posted = False
+        self.may_send_directly = False
+        self.body: BodyBuffer | None = None
+        self.cut: str | None = None
+        self.times: Times | None = None
+        self._pieces: list[bytes] | None = None
+        self._unread = 0
+        self._is_client_eof = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._flow: _ThreadFlow | None = None
+        self._last: list[bytes] | None = None
 
     # --- fed by the connection
 
@@ -197,8 +233,9 @@ class Exchange:
 
     def note_started(self, thread: threading.Thread) -> None:
         """Note for the access log that *thread* begins now.  Thread: pool."""
-        self.started_at = time.perf_counter()
-        self.thread = (thread.ident or 0, thread.name)
+        if self.times is not None:
+            self.times.started = time.perf_counter()
+            self.times.thread = (thread.ident or 0, thread.name)
 
     def take_body(self) -> tuple[BinaryIO, int]:
         """Return the complete body as a file, and its size.  Thread: pool, once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from asgibridge.net.exchange import Times
 from asgibridge.ops.access import AccessLog, AccessRecord
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ class AccessRecorder:
     def on_ended(self, exchange: Exchange, connection: Connection) -> None:
         """Record *exchange*, which is over."""
         now = time.perf_counter()
-        begun = exchange.begun_at or now
-        started = exchange.started_at or begun
+        times = exchange.times or Times()
+        begun = times.begun
+        started = begun if times.started is None else times.started
         head = exchange.head
         response = exchange.response
-        thread_id, thread_name = exchange.thread or (0, "")
+        thread_id, thread_name = times.thread
         self._write(
             AccessRecord(
                 connection.client[0] if connection.client else None,
