@@ -258,7 +258,9 @@ class RequestParser:
         """
         assert self.head is not None  # noqa: S101 - a body has a head
         length = self.head.content_length
-        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        framing = (
+            b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+        )
         self._machine = httptools.HttpRequestParser(_BodyReader(self))
         self._machine.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + _END_MARK)
         self._is_spent = self._is_apart = True

@@ -66,10 +66,9 @@ def _wire_bytes(text: object) -> bytes:
 
 def _split_field(pair: object) -> tuple[bytes, bytes]:
     """Check one header; return its name and value as they go to the wire."""
-    try:
-        name, value = pair  # type: ignore[misc]  # that is what we find out
-    except (TypeError, ValueError) as error:
-        raise ResponseError(f"{pair!r} is not a header: a name and a value") from error
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        raise ResponseError(f"{pair!r} is not a header: a name and a value")
+    name, value = pair
     wire_name = _wire_bytes(name)
     wire_value = _wire_bytes(value)
     if _TOKEN.fullmatch(wire_name) is None:
@@ -88,6 +87,7 @@ def _keep_line(pair: object, line: bytes) -> None:
 
 
 # --- status lines
+
 
 class _StatusLines(dict[int, bytes]):
     """The status line of each status code, made when it is first asked for.
@@ -166,9 +166,7 @@ class Response:
         """Whether the head has been rendered."""
         return self.writing is not _AWAITING_START
 
-    def whole(
-        self, status: int, line: bytes, headers: Iterable[Any], body: bytes
-    ) -> list[bytes]:
+    def whole(self, status: int, line: bytes, headers: Iterable[Any], body: bytes) -> list[bytes]:
         """Render the complete response; one buffer, or two when the body is large.
 
         Raises:
@@ -184,9 +182,7 @@ class Response:
             lines.append(body)
         return [b"".join(lines)]
 
-    def start(
-        self, status: int, line: bytes, headers: Iterable[Any]
-    ) -> bytes:
+    def start(self, status: int, line: bytes, headers: Iterable[Any]) -> bytes:
         """Render the head of a response whose body comes in pieces.
 
         Raises:
@@ -196,9 +192,7 @@ class Response:
         self.writing = WRITING_MOVES[self.writing, WriteEvent.HEAD_WRITTEN]
         return head
 
-    def start_file(
-        self, status: int, line: bytes, headers: Iterable[Any], available: int
-    ) -> bytes:
+    def start_file(self, status: int, line: bytes, headers: Iterable[Any], available: int) -> bytes:
         """Render the head of a response whose body somebody else copies from a file.
 
         The body is as long as the application declared, else *available* bytes; `body_bytes` says
@@ -288,14 +282,8 @@ class Response:
 
     def _frame(self, status: int, length: int | None, body_length: int | None) -> bytes:
         """Decide how the client will find the end of the body; return the header lines for it."""
-        framing = b""
         if self.head_request or status in _NO_BODY:
-            self._is_without_body = True
-            if length is None and body_length and status not in _NO_BODY:
-                length = body_length
-            # RFC 9110 §8.6: no Content-Length in a 204.
-            if length is not None and status != 204:  # noqa: PLR2004
-                framing = b"Content-Length: %d\r\n" % length
+            framing = self._frame_without_body(status, length, body_length)
         else:
             if length is None:
                 length = body_length
@@ -306,10 +294,8 @@ class Response:
             self._remaining = length
             if length is not None:
                 framing = b"Content-Length: %d\r\n" % length
-                if self.keep_alive and not self._is_http_10:
-                    self.will_close = False
-                    return framing
             elif self._is_http_10:
+                framing = b""
                 self.keep_alive = False  # RFC 9112 §6.3: the end of the connection ends the body
             else:
                 self._is_chunked = True
@@ -320,6 +306,18 @@ class Response:
         if self._is_http_10:
             return framing + b"Connection: keep-alive\r\n"
         return framing
+
+    def _frame_without_body(
+        self, status: int, length: int | None, body_length: int | None
+    ) -> bytes:
+        self._is_without_body = True
+        if status not in _NO_BODY and length is None:
+            # A HEAD whose application made the body all the same: tell its length.
+            length = body_length or None
+        # RFC 9110 §8.6: no Content-Length in a 204.
+        if length is None or status == 204:  # noqa: PLR2004
+            return b""
+        return b"Content-Length: %d\r\n" % length
 
 
 def _declared_length(before: int | None, value: bytes) -> int:
