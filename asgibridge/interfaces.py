@@ -71,7 +71,10 @@ class Exchange(Protocol):
         """Note for the access log that *thread* begins now.  Thread: pool."""
 
     def take_body(self) -> tuple[BinaryIO, int]:
-        """Return the complete body as a file, and its size.  Thread: pool, once."""
+        """Return the complete body as a file, and its size.  Thread: pool, once.
+
+        If `is_gone` afterwards, it may be empty.
+        """
 
     def post(self, buffers: list[bytes]) -> None:
         """Hand over a part of the response; waits while the client is slower.  Thread: pool.

@@ -6,9 +6,10 @@ Obeys the ASGI specification 3.0, HTTP & WebSocket sub-specification 2.4.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from asgibridge.errors import ClientDisconnected, ResponseError
 from asgibridge.http.lifecycle import Writing
@@ -51,6 +52,10 @@ class AsgiHandler:
         self._application = application
         self._loop = loop
         self._root_path = root_path
+        self._raw_root_path = quote(root_path).encode("ascii")
+        # What each request starts from.  A task made in the midst of another's would inherit the
+        # context variables of that one: the next of pipelined requests is begun by the one before.
+        self._context = contextvars.copy_context()
         self.state = state if state is not None else {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.on_task_done: Callable[[], None] | None = None
@@ -61,7 +66,10 @@ class AsgiHandler:
         scope = self._scope(exchange)
         # With a name given, none has to be made up.
         call.task = task = asyncio.Task(
-            self._run(call, scope), loop=self._loop, name="asgibridge-request"
+            self._run(call, scope),
+            loop=self._loop,
+            name="asgibridge-request",
+            context=self._context.copy(),
         )
         self.tasks.add(task)
 
@@ -74,10 +82,10 @@ class AsgiHandler:
         if "%" in path:
             path = unquote(path)
         root = self._root_path
-        if root and not path.startswith(root):
+        if root and not _is_below(path, root) and path != "*":
             # A proxy took the prefix off; the specification wants it in `path`.
             path = root + path
-            raw_path = root.encode("utf-8") + raw_path
+            raw_path = self._raw_root_path + raw_path
         return {
             "type": "http",
             "asgi": _VERSIONS.copy(),
@@ -99,29 +107,49 @@ class AsgiHandler:
         exchange = call.exchange
         try:
             await self._application(scope, call.receive, call.send)
-        except asyncio.CancelledError:
-            exchange.fail(503)
-            raise
-        except BaseException as error:  # noqa: BLE001 - the border with user code
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled(call.task):
+                exchange.fail(503)
+                raise
             if exchange.is_gone and _is_about_disconnect(error):
                 logger.debug("the client left before the end of its response: %r", exchange)
                 return
-            target = f"{scope['method']} {scope['path']}"
-            logger.error("the application failed on %s", target, exc_info=error)  # noqa: TRY400
             exchange.fail(500)
+            head = exchange.head
+            target = head.target.decode("latin-1")
+            message = "the application failed on %s %s"
+            logger.error(message, head.method, target, exc_info=error)  # noqa: TRY400
         else:
             if not call.is_complete and not exchange.is_gone:
+                exchange.fail(500)
+                head = exchange.head
                 logger.error(
                     "the application returned before its response to %s %s was complete",
-                    scope["method"],
-                    scope["path"],
+                    head.method,
+                    head.target.decode("latin-1"),
                 )
-                exchange.fail(500)
         finally:
             if call.task is not None:
                 self.tasks.discard(call.task)
                 if self.on_task_done is not None:
                     self.on_task_done()
+
+
+def _is_below(path: str, root: str) -> bool:
+    """Say whether *path* is *root* or lies below it; `/shopping` is not below `/shop`."""
+    return path.startswith(root) and path[len(root) : len(root) + 1] in ("/", "")
+
+
+def _is_being_cancelled(task: asyncio.Task[None] | None) -> bool:
+    """Say whether somebody cancelled *task*, so that CancelledError is not the application's."""
+    return task is not None and task.cancelling() > 0
+
+
+def _as_bytes(body: object) -> bytes:
+    """Take what else bytes come in; `bytes(5)`, or text, would become something nobody meant."""
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body)
+    raise ResponseError(f"a body is made of bytes, not of {type(body).__name__}")
 
 
 def _is_about_disconnect(error: BaseException | None) -> bool:
@@ -133,6 +161,8 @@ def _is_about_disconnect(error: BaseException | None) -> bool:
     while error is not None and seen < 10:  # noqa: PLR2004 - chains are short; cycles are possible
         if isinstance(error, (ClientDisconnected, ConnectionError)):
             return True
+        if isinstance(error, BaseExceptionGroup):
+            return all(map(_is_about_disconnect, error.exceptions))
         if "disconnect" in type(error).__name__.lower():
             return True
         error = error.__cause__ or error.__context__
@@ -200,6 +230,8 @@ class _AsgiCall:
             raise ResponseError(self._describe_misuse(kind))
 
     def _send_part(self, body: bytes) -> None:
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         response = self.exchange.response
         if response.is_started:
             self.exchange.write(response.piece(body))
@@ -208,6 +240,8 @@ class _AsgiCall:
             self.exchange.write([head, *response.piece(body)])
 
     def _send_last(self, body: bytes) -> None:
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         response = self.exchange.response
         if response.writing is not _AWAITING_START:
             buffers = response.piece(body)
@@ -215,8 +249,6 @@ class _AsgiCall:
             if end:
                 buffers.append(end)
         else:
-            if type(body) is not bytes:
-                body = bytes(body)  # bytearray and memoryview are welcome; str is a TypeError
             buffers = response.whole(self._status, self._line or b"", self._headers, body)
         self.is_complete = True
         self.exchange.finish(buffers)

@@ -44,19 +44,24 @@ def _learn_key(name: bytes) -> str | None:
 class ErrorLog:
     """`wsgi.errors`: what the application writes goes to the log, a record per line.
 
-    Lines are collected per thread, so that those of two requests do not mix.
+    Attributes:
+        pending: unfinished lines by thread, so that those of two requests do not mix.  Each thread
+            changes its own entry only, in one step.
     """
 
     def __init__(self) -> None:
         """Write to the logger `asgibridge`."""
-        self._local = threading.local()
+        self.pending: dict[int, str] = {}
+        self._logging: set[int] = set()  # threads
 
     def write(self, text: str) -> int:
         """Take *text*; whole lines are logged at once."""
-        pending = getattr(self._local, "pending", "") + text
-        *lines, self._local.pending = pending.split("\n")
+        ident = threading.get_ident()
+        *lines, rest = (self.pending.pop(ident, "") + text).split("\n")
+        if rest:
+            self.pending[ident] = rest
         for line in lines:
-            logger.error("%s", line)
+            self._log(ident, line)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -66,10 +71,21 @@ class ErrorLog:
 
     def flush(self) -> None:
         """Log what has come of an unfinished line."""
-        pending = getattr(self._local, "pending", "")
-        if pending:
-            self._local.pending = ""
-            logger.error("%s", pending)
+        ident = threading.get_ident()
+        rest = self.pending.pop(ident, "")
+        if rest:
+            self._log(ident, rest)
+
+    def _log(self, ident: int, line: str) -> None:
+        # An application may have its log records written to `wsgi.errors`, Flask's recipe; where
+        # ours reach the same handler, each would beget another for ever.
+        if ident in self._logging:
+            return
+        self._logging.add(ident)
+        try:
+            logger.error("%s", line)
+        finally:
+            self._logging.discard(ident)
 
 
 class EnvironBuilder:
@@ -78,18 +94,23 @@ class EnvironBuilder:
     Args:
         root_path: where the application is mounted, without a slash at its end; `SCRIPT_NAME`.
         multithread, multiprocess: whether other threads, other processes, run the same application.
+
+    Attributes:
+        errors: `wsgi.errors` of all requests.
     """
 
-    __slots__ = ("_base", "_root_path", "_servers")
+    __slots__ = ("_base", "_root_path", "_servers", "errors")
 
     def __init__(self, *, root_path: str, multithread: bool, multiprocess: bool) -> None:
         """Build the part that is the same for all requests."""
-        self._root_path = root_path
+        # PEP 3333: bytes in the guise of latin-1.
+        self._root_path = root_path = root_path.encode().decode("latin-1")
+        self.errors = ErrorLog()
         self._servers: dict[ServerAddress, dict[str, Any]] = {}
         self._base: dict[str, Any] = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.errors": ErrorLog(),
+            "wsgi.errors": self.errors,
             "wsgi.multithread": multithread,
             "wsgi.multiprocess": multiprocess,
             "wsgi.run_once": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -36,11 +37,10 @@ class FileWrapper:
     def span(self) -> tuple[int, int, int] | None:
         """Return descriptor, offset and number of bytes left, or None if it is no regular file.
 
-        An object with a `fileno` but with contents of its own, such as a compressed file, reads
-        other bytes than its descriptor holds: only plain files count.
+        An object with a `fileno` but with contents of its own, such as a compressed file or one
+        opened for text, reads other things than its descriptor holds: only plain files count.
         """
-        raw = getattr(self.file, "raw", self.file)
-        if type(raw).__module__ not in ("_io", "io"):
+        if type(getattr(self.file, "raw", self.file)) is not io.FileIO:
             return None
         try:
             fd = self.file.fileno()

@@ -53,9 +53,15 @@ class Lifespan:
         self.stage = LifespanStage.BEFORE
         self.state: dict[str, Any] = {}
         self._has_received = False
+        self._has_failed = False
         self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answer: asyncio.Future[str | None] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task it runs in, once there is one."""
+        return self._task
 
     async def start(self, timeout: float) -> None:
         """Wait until the application has started, *timeout* seconds at most.
@@ -71,25 +77,35 @@ class Lifespan:
         self._answer = loop.create_future()
         self._task = loop.create_task(self._run())
         self._to_app.put_nowait({"type": "lifespan.startup"})
-        await asyncio.wait({self._answer}, timeout=timeout)
-        if not self._answer.done():
+        try:
+            await asyncio.wait({self._answer}, timeout=timeout)
+            if not self._answer.done():
+                raise LifespanFailed(
+                    f"the application's startup took longer than {timeout:g} s; "
+                    "make it quicker or raise startup_timeout"
+                )
+            failure = self._answer.result()
+            if failure is not None:
+                raise LifespanFailed(failure)
+        except BaseException:  # nobody will ever talk to the application again
             self._task.cancel()
-            raise LifespanFailed(
-                f"the application's startup took longer than {timeout:g} s; "
-                "make it quicker or raise startup_timeout"
-            )
-        failure = self._answer.result()
-        if failure is not None:
-            raise LifespanFailed(failure)
+            raise
 
     async def stop(self, timeout: float) -> bool:
         """Have the application shut down, *timeout* seconds at most; return whether it did."""
         if self.stage is not LifespanStage.RUNNING or self._task is None:
             return True
+        if self._task.done():  # it did not wait to be asked, or failed; nobody would answer
+            self.stage = LifespanStage.OVER
+            return not self._has_failed
         self.stage = LifespanStage.STOPPING
         self._answer = asyncio.get_running_loop().create_future()
         self._to_app.put_nowait({"type": "lifespan.shutdown"})
-        await asyncio.wait({self._answer}, timeout=timeout)
+        try:
+            await asyncio.wait({self._answer}, timeout=timeout)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
         if not self._answer.done():
             logger.error("the application's shutdown took longer than %.1f s", timeout)
             self._task.cancel()
@@ -105,14 +121,17 @@ class Lifespan:
         failure: str | None
         try:
             await self._application(scope, self._receive, self._send)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # by us, or the application's own: nothing will follow
+            self._has_failed = True
+            self._settle("the application's lifespan was cancelled")
             raise
-        except BaseException as error:  # noqa: BLE001 - the border with user code
+        except BaseException as error:  # the border with user code
             if not self._has_received and self._mode is LifespanMode.AUTO:
                 logger.debug("no lifespan: the application declined it", exc_info=error)
                 self.stage = LifespanStage.UNSUPPORTED
                 self._settle(None)
                 return
+            self._has_failed = True
             failure = f"the application's lifespan failed: {type(error).__name__}: {error}"
             logger.error("the application's lifespan failed", exc_info=error)  # noqa: TRY400
         else:

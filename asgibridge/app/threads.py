@@ -11,6 +11,7 @@ something to do, and not at all when the first has done it.  `_Queue` says why n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -59,12 +60,13 @@ class _Slot(Generic[W]):
 class _Queue(Generic[W]):
     """Hands out work, and wakes the threads that wait for it, one at a time.
 
-    [POOL-1] Whenever the lock is free: if work is queued and a thread sleeps, a wake is under way.
+    [POOL-1] Whenever the lock is free: if work is queued and a thread sleeps, a wake is under way,
+    or a thread that runs has yet to take work or to look whether there is more.
 
     It holds because a thread goes to sleep only with the lock and when nothing is queued; because
-    `put` adds work with the lock, and wakes unless a wake is under way or nobody sleeps; and because
-    a thread that was woken ends the wake with the lock and then takes work as every other does,
-    passing the wake on if there is more.
+    `put` adds work with the lock, and wakes unless a wake is under way or nobody sleeps; and
+    because a thread that was woken ends the wake with the lock and then takes work as every other
+    does, passing the wake on if there is more.
 
     Taking work needs no lock: `deque.popleft` is atomic, with and without a GIL.  Nor does the look
     whether to pass the wake on: it can be wrong only while somebody else is about to put it right,
@@ -165,7 +167,7 @@ class ThreadPool(Generic[W]):
         self._queue.put([None] * len(self._slots))
 
     def join(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> bool:
-        """Wait until all threads have ended, but not beyond *deadline*; return whether they have."""
+        """Wait for all threads to end, but not beyond *deadline*; return whether they have."""
         for slot in self._slots:
             if slot.thread is not None:
                 slot.thread.join(max(0.0, deadline - clock()))
@@ -201,7 +203,8 @@ class ThreadPool(Generic[W]):
             try:
                 work.run()
             except BaseException:  # the thread must live on, whatever the work raised
-                logger.exception("work in a pool thread failed")
+                with contextlib.suppress(BaseException):  # and whatever a log handler raises
+                    logger.exception("work in a pool thread failed")
             finally:
                 slot.work = None
             del work

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import enum
 import logging
-import math
 import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from asgibridge.app.environ import EnvironBuilder
 from asgibridge.app.files import FileWrapper
+from asgibridge.app.timeouts import Stage, Timekeeper, WsgiTimeouts
 from asgibridge.errors import ClientDisconnected, ResponseError
 from asgibridge.http.lifecycle import Writing
 
@@ -19,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from asgibridge.app.environ import EnvironBuilder
     from asgibridge.app.threads import ThreadPool
+    from asgibridge.app.timeouts import Deadlines
     from asgibridge.interfaces import Application, Exchange
 
     ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -37,6 +36,7 @@ _status_lines: dict[str, tuple[int, bytes]] = {}
 _MAX_KEPT: Final = 512
 
 _AWAITING_START: Final = Writing.AWAITING_START
+_QUEUED: Final = Stage.QUEUED
 
 
 def _status_line(status: str) -> tuple[int, bytes]:
@@ -53,6 +53,17 @@ def _status_line(status: str) -> tuple[int, bytes]:
     return line
 
 
+def _wrong_piece(piece: object) -> ResponseError:
+    return ResponseError(f"a body is made of bytes, not of {type(piece).__name__}")
+
+
+def _join(parts: Iterable[bytes]) -> bytes:
+    try:
+        return b"".join(parts)
+    except TypeError:
+        raise _wrong_piece(next(part for part in parts if not isinstance(part, bytes))) from None
+
+
 def _has_one_item(result: Iterable[bytes]) -> bool:
     """Say whether *result* knows that its first item is all: PEP 3333 asks for the attempt."""
     try:
@@ -61,45 +72,12 @@ def _has_one_item(result: Iterable[bytes]) -> bool:
         return False
 
 
-class Deadlines(Protocol):
-    """The wheel of timeouts, as far as it is used here."""
-
-    def set(self, entry: Any, when: float) -> None:  # noqa: ANN401 - the wheel's own protocol
-        """Call `entry.on_deadline` at *when*, in loop time."""
-
-    def remove(self, entry: Any) -> None:  # noqa: ANN401 - same
-        """Forget *entry*."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WsgiTimeouts:
-    """Bounds of waiting for a thread and of running in it, in seconds; None for no bound.
-
-    Attributes:
-        queue: waiting for a thread; then 503 [WSGI-6].
-        request: running; then 504 if nothing was sent [WSGI-7].
-    """
-
-    queue: float | None = None
-    request: float | None = None
-
-
-class _Stage(enum.Enum):
-    QUEUED = "queued"
-    RUNNING = "running"
-    ABANDONED = "abandoned"
-    DONE = "done"
-
-
-_QUEUED: Final = _Stage.QUEUED
-_NEVER: Final = math.inf
-
-
 class WsgiHandler:
     """Puts each complete request on the pool's queue.
 
     Attributes:
-        overdue: calls beyond `request_timeout` whose threads have not come back.  Loop thread only.
+        on_overdue: called on the loop when a request runs for longer than `request_timeout`.
+        timekeeper: holds calls to the timeouts; None if there are none.
     """
 
     wants_whole_body = True
@@ -125,29 +103,25 @@ class WsgiHandler:
         self.application = application
         self.environs = environs
         self.keeps_times = keeps_times
-        self.lock = threading.Lock()  # guards the stages of calls when there are timeouts
-        self.overdue: set[WsgiCall] = set()
         self.on_overdue: Callable[[WsgiCall], None] | None = None
+        self.timekeeper: Timekeeper[WsgiCall] | None = None
+        if timeouts is not None and timeouts != WsgiTimeouts() and deadlines is not None:
+            self.timekeeper = Timekeeper(timeouts, deadlines, clock, self._tell_overdue)
         self._pool = pool
         self.is_queue_empty = pool.is_queue_empty
         self._defer = defer
         self._batch: list[WsgiCall] = []
-        self._timeouts = timeouts or WsgiTimeouts()
-        self._deadlines = deadlines
-        self._clock = clock
-        self.has_timeouts = self._timeouts != WsgiTimeouts()
+
+    @property
+    def overdue(self) -> int:
+        """The number of calls beyond `request_timeout` whose threads have not come back."""
+        return len(self.timekeeper.overdue) if self.timekeeper is not None else 0
 
     def begin(self, exchange: Exchange) -> None:
         """Queue *exchange*."""
         call = WsgiCall(self, exchange)
-        if self.has_timeouts and self._deadlines is not None:
-            queue, request = self._timeouts.queue, self._timeouts.request
-            now = self._clock()
-            # One deadline at a time: without a bound on queueing, look when the request could
-            # be overdue if it began at once.
-            first = queue if queue is not None else request
-            if first is not None:
-                self._deadlines.set(call, now + first)
+        if self.timekeeper is not None:
+            self.timekeeper.note_queued(call)
         # All that the loop reads in one turn goes to the pool together: a thread that woke for the
         # first request would only fight the loop for the GIL while it reads the others.
         self._batch.append(call)
@@ -158,46 +132,16 @@ class WsgiHandler:
         batch, self._batch = self._batch, []
         self._pool.submit(batch)
 
-    def look_at(self, call: WsgiCall, now: float) -> None:
-        """Act on *call*, whose deadline has come.  Loop thread."""
-        queue, request = self._timeouts.queue, self._timeouts.request
-        with self.lock:
-            stage = call.stage
-            if stage is _Stage.QUEUED and queue is not None:
-                call.stage = _Stage.ABANDONED
-        deadlines = self._deadlines
-        if stage is _Stage.DONE or deadlines is None or call in self.overdue:
-            self.overdue.discard(call)
-            return
-        if stage is _Stage.QUEUED:
-            if queue is not None:
-                call.exchange.fail(503)
-            elif request is not None:
-                deadlines.set(call, now + request)
-        elif request is not None and now < call.started + request:
-            deadlines.set(call, call.started + request)
-        elif request is not None:
-            self.overdue.add(call)
-            if self.on_overdue is not None:
-                self.on_overdue(call)
-            call.exchange.fail(504)
-
-    def forget(self, call: WsgiCall) -> None:
-        """The thread of *call* has come back.  Loop thread."""
-        self.overdue.discard(call)
-
-    def now(self) -> float:
-        """Return the wheel's time.  Thread: any."""
-        return self._clock()
+    def _tell_overdue(self, call: WsgiCall) -> None:
+        if self.on_overdue is not None:
+            self.on_overdue(call)
 
 
 class WsgiCall:
     """One call of the application: the work of one pool thread.
 
     Attributes:
-        stage: guarded by the handler's lock, and kept only if there are timeouts.
-        started: when the thread began, in the wheel's time.
-        deadline, slot: the wheel's.
+        stage, queued, started, thread_ident: the timekeeper's, if there is one.
     """
 
     __slots__ = (
@@ -206,9 +150,8 @@ class WsgiCall:
         "_line",
         "_response",
         "_status",
-        "deadline",
         "exchange",
-        "slot",
+        "queued",
         "stage",
         "started",
         "thread_ident",
@@ -223,32 +166,26 @@ class WsgiCall:
         self._line: bytes | None = None
         self._headers: list[tuple[str, str]] = []
         self.stage = _QUEUED
+        self.queued = 0.0
         self.started = 0.0
         self.thread_ident = 0
-        self.deadline = _NEVER
-        self.slot: int | None = None
-
-    # --- the loop's side
-
-    def on_deadline(self, now: float) -> None:
-        """Look whether the call waits or runs for too long."""
-        self._handler.look_at(self, now)
-
-    # --- the thread's side
 
     def run(self) -> None:
         """Call the application and send what it answers.  Thread: pool."""
         handler = self._handler
         exchange = self.exchange
-        if exchange.is_gone:
-            return  # the client left while it waited: nobody would read the answer  [WSGI-6]
-        if handler.has_timeouts and not self._claim():
+        body, size = exchange.take_body()
+        timekeeper = handler.timekeeper
+        # The client left while it waited, or was told that it waited too long: nobody would read
+        # the answer [WSGI-6].  After `take_body`, which has the whole body only while not gone.
+        if exchange.is_gone or (timekeeper is not None and not timekeeper.try_begin(self)):
+            body.close()
             return
         if handler.keeps_times:
             exchange.note_started(threading.current_thread())
-        body, size = exchange.take_body()
+        environs = handler.environs
         try:
-            environ = handler.environs.build(exchange, body, size)
+            environ = environs.build(exchange, body, size)
             result = handler.application(environ, self.start_response)
             try:
                 self._send(result)
@@ -258,26 +195,23 @@ class WsgiCall:
                     result.close()
         except ClientDisconnected:
             logger.debug("the client left before the end of its response: %r", exchange)
-        except BaseException:  # the border with user code; SystemExit must not end the thread
-            head = exchange.head
-            target = head.target.decode("latin-1")
-            logger.exception("the application failed on %s %s", head.method, target)
-            exchange.post_failure(500)
+        except BaseException as error:  # noqa: BLE001 - the border with user code; SystemExit too
+            self._fail(error)
         finally:
             body.close()
-            if handler.has_timeouts:
-                with handler.lock:
-                    self.stage = _Stage.DONE
+            if environs.errors.pending:
+                environs.errors.flush()
+            if timekeeper is not None:
+                timekeeper.end(self)
 
-    def _claim(self) -> bool:
-        handler = self._handler
-        with handler.lock:
-            if self.stage is not _Stage.QUEUED:
-                return False
-            self.stage = _Stage.RUNNING
-            self.started = handler.now()
-            self.thread_ident = threading.get_ident()
-        return True
+    def _fail(self, error: BaseException) -> None:
+        """Tell of *error*, and have the client told."""
+        head = self.exchange.head
+        target = head.target.decode("latin-1")
+        try:
+            logger.error("the application failed on %s %s", head.method, target, exc_info=error)
+        finally:  # even if a log handler of the user's raises
+            self.exchange.post_failure(500)
 
     def start_response(
         self,
@@ -317,7 +251,7 @@ class WsgiCall:
             self._send_iterable(result)  # after write()
         elif kind is list or kind is tuple:
             parts: Any = result
-            self._send_whole(parts[0] if len(parts) == 1 else b"".join(parts))
+            self._send_whole(parts[0] if len(parts) == 1 else _join(parts))
         elif kind is not FileWrapper or not self._send_file(result):
             self._send_iterable(result)
 
@@ -328,7 +262,7 @@ class WsgiCall:
 
     def _send_whole(self, body: bytes) -> None:
         if type(body) is not bytes:
-            raise ResponseError(f"a body is made of bytes, not of {type(body).__name__}")
+            raise _wrong_piece(body)
         line = self._line or self._start()
         buffers = self._response.whole(self._status, line, self._headers, body)
         # With more work waiting, waking the loop once for all answers is cheaper.
@@ -352,15 +286,18 @@ class WsgiCall:
         self.exchange.post_last([end] if end else [])
 
     def _post_piece(self, data: bytes) -> None:
+        if type(data) is not bytes:
+            raise _wrong_piece(data)
         response = self._response
         if response.is_started:
             buffers = response.piece(data)
         else:
             head = response.start(self._status, self._start(), self._headers)
             buffers = [head, *response.piece(data)]
-        if type(data) is not bytes:
-            raise ResponseError(f"a body is made of bytes, not of {type(data).__name__}")
-        self.exchange.post(buffers)
+        if buffers:
+            self.exchange.post(buffers)
+        elif self.exchange.is_gone:  # an answer to HEAD: nothing to send that would find out
+            raise ClientDisconnected("the client is gone")
 
     def _send_file(self, wrapper: Any) -> bool:  # noqa: ANN401 - a FileWrapper
         """Send a regular file from the kernel; return False if it has to be read instead."""

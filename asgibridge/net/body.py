@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -19,10 +20,11 @@ class BodyBuffer:
         size: bytes collected.
     """
 
-    __slots__ = ("_file", "_max_memory", "size")
+    __slots__ = ("_claim", "_file", "_max_memory", "size")
 
     def __init__(self, max_memory: int) -> None:
         """Start empty."""
+        self._claim = threading.Lock()
         self._max_memory = max_memory
         self._file: BinaryIO = io.BytesIO()
         self.size = 0
@@ -42,6 +44,13 @@ class BodyBuffer:
             spilled.write(self._file.getbuffer())
             self._file = spilled  # type: ignore[assignment]  # a buffered binary file
         self._file.write(data)
+
+    def try_claim(self) -> bool:
+        """Take the right to `open` or `close`; return False if it has gone.  Thread: any.
+
+        A thread comes to read the body when the loop, whose client has left, throws it away.
+        """
+        return self._claim.acquire(blocking=False)
 
     def open(self) -> BinaryIO:
         """Return the body as a file at its start.  The caller closes it."""

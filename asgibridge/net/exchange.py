@@ -160,9 +160,10 @@ class Exchange:
             self.on_writable()
         if self._flow is not None:
             self._flow.end()
-        if self.body is not None:
-            self.body.close()
+        body = self.body
+        if body is not None and body.try_claim():
             self.body = None
+            body.close()
 
     def _wake_reader(self) -> None:
         if self._reader is not None:
@@ -238,10 +239,14 @@ class Exchange:
             self.times.thread = (thread.ident or 0, thread.name)
 
     def take_body(self) -> tuple[BinaryIO, int]:
-        """Return the complete body as a file, and its size.  Thread: pool, once."""
-        body, self.body = self.body, None
-        if body is None:
+        """Return the complete body as a file, and its size.  Thread: pool, once.
+
+        If `is_gone` afterwards, it may be empty.
+        """
+        body = self.body
+        if body is None or not body.try_claim():
             return io.BytesIO(), 0
+        self.body = None
         return body.open(), body.size
 
     def post(self, buffers: list[bytes]) -> None:

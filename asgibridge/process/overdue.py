@@ -27,7 +27,7 @@ class OverdueReporter:
         """Call *on_exhausted* when overdue requests hold all threads of *pool*."""
         self._handler = handler
         self._pool = pool
-        self._on_exhausted = on_exhausted
+        self._on_exhausted: Callable[[], None] | None = on_exhausted
 
     def on_overdue(self, call: WsgiCall) -> None:
         """Tell of *call*, which has just become overdue.  Loop thread."""
@@ -39,5 +39,6 @@ class OverdueReporter:
             call.exchange.client,
             format_thread_stack(call.thread_ident),
         )
-        if len(self._handler.overdue) >= self._pool.size:
-            self._on_exhausted()
+        if self._on_exhausted is not None and self._handler.overdue >= self._pool.size:
+            on_exhausted, self._on_exhausted = self._on_exhausted, None  # once is enough
+            on_exhausted()
