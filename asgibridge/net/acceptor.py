@@ -32,20 +32,13 @@ __all__ = ["Acceptor", "AcceptorSettings", "PauseReason", "Watch"]
 logger = logging.getLogger("asgibridge")
 
 # accept(2): these are errors of the connection that was about to be accepted, not of the listener.
+# By name, since not every system has all of them.
+_CONNECTION_ERROR_NAMES: Final = (
+    "ECONNABORTED EHOSTDOWN EHOSTUNREACH EINTR ENETDOWN ENETUNREACH ENONET ENOPROTOOPT EOPNOTSUPP "
+    "EPERM EPROTO"
+)
 _CONNECTION_ERRORS: Final = frozenset(
-    {
-        errno.ECONNABORTED,
-        errno.EHOSTDOWN,
-        errno.EHOSTUNREACH,
-        errno.EINTR,
-        errno.ENETDOWN,
-        errno.ENETUNREACH,
-        errno.ENONET,
-        errno.ENOPROTOOPT,
-        errno.EOPNOTSUPP,
-        errno.EPERM,
-        errno.EPROTO,
-    }
+    getattr(errno, name, 0) for name in _CONNECTION_ERROR_NAMES.split()
 )
 # Seconds without watching after accept(2) ran out of descriptors or memory [GATE-7].  Ranch and
 # asyncio chose 100 ms and 1 s.
@@ -53,6 +46,9 @@ RESOURCE_PAUSE: Final = 0.1
 # Seconds of being paused after which it is worth a line in the log.  Short pauses are the gate at
 # work, many a second under load.
 WORTH_LOGGING: Final = 1.0
+# Seconds after which idle connections, none of which could be closed, are looked at again: they had
+# just received something, or had not yet taken their last answer.
+EVICTION_RETRY: Final = 0.1
 # Seconds for which the answer to "is anybody waiting?" is good enough.
 _CONTENTION_CACHE: Final = 0.005
 
@@ -87,7 +83,7 @@ class AcceptorSettings:
     """How to share with other processes.
 
     Attributes:
-        batch: clients accepted per readiness event; 1 when several workers share the sockets, so
+        batch: clients accepted per event; 1 when several workers share the sockets, so
             that a burst spreads [GATE-4].
         eviction_delay: seconds in which another process may take a waiting client before an
             idle connection is closed for it [GATE-5].
@@ -101,7 +97,9 @@ class AcceptorSettings:
 class PauseTimes:
     """Seconds spent paused, by reason, and how often."""
 
-    seconds: dict[PauseReason, float] = field(default_factory=lambda: dict.fromkeys(PauseReason, 0.0))
+    seconds: dict[PauseReason, float] = field(
+        default_factory=lambda: dict.fromkeys(PauseReason, 0.0)
+    )
     count: int = 0
 
 
@@ -132,6 +130,7 @@ class Acceptor:
         self.reason: PauseReason | None = None
         self.times = PauseTimes()
         self._paused_at = 0.0
+        self._reason_since = 0.0
         self._is_announced = False
         self._is_short = False  # of descriptors or memory
         self._eviction: asyncio.Handle | None = None
@@ -177,7 +176,7 @@ class Acceptor:
         self.watch = Watch.CLOSED
 
     def is_contended(self) -> bool:
-        """Say whether clients wait while there is no room for them.  [GATE-6]"""
+        """Say whether clients wait while there is no room for them [GATE-6]."""
         if self.watch is not Watch.PAUSED or self.reason is PauseReason.RESOURCES:
             return False
         now = self._loop.time()
@@ -223,7 +222,7 @@ class Acceptor:
         return True
 
     def _take_turns(self, served: Listener) -> None:
-        """Put *served* behind the other listeners.  [GATE-4]"""
+        """Put *served* behind the other listeners [GATE-4]."""
         if len(self._listeners) > 1:
             self._listeners.remove(served)
             self._listeners.append(served)
@@ -231,19 +230,32 @@ class Acceptor:
     # --- pausing and resuming
 
     def _pause(self, reason: PauseReason) -> None:
-        self._remove_readers()
-        self.watch = Watch.PAUSED
+        """Stop watching, or if that is so already, note another reason for it."""
+        now = self._loop.time()
+        if self.watch is Watch.PAUSED:
+            self._note_time(now)
+        else:
+            self._remove_readers()
+            self.watch = Watch.PAUSED
+            self.times.count += 1
+            self._paused_at = now
+            self._contention = (0.0, False)
+            self._deadlines.set(self, now + WORTH_LOGGING)
+            self._gate.watch(self._on_change)
         self.reason = reason
-        self._paused_at = self._loop.time()
-        self._contention = (0.0, False)
-        self.times.count += 1
-        self._deadlines.set(self, self._paused_at + WORTH_LOGGING)
-        self._gate.watch(self._on_change)
-        if reason is PauseReason.WORKER_CONNECTIONS:
+        self._reason_since = now
+        if reason is PauseReason.WORKER_CONNECTIONS and self._eviction is None:
             self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
 
+    def _waits_for_resources(self) -> bool:
+        return self.reason is PauseReason.RESOURCES
+
+    def _note_time(self, now: float) -> None:
+        assert self.reason is not None  # noqa: S101 - a pause has a reason
+        self.times.seconds[self.reason] += now - self._reason_since
+
     def _on_change(self, *, is_closing: bool) -> None:
-        """Use the room that a connection has made by parking, or is making by closing.  [GATE-3]"""
+        """Use the room that a connection has made by parking, or is making by closing [GATE-3]."""
         if is_closing:
             # Its descriptor is closed right after this callback: let that happen first, so that
             # not even for a moment more than `worker_connections` are open.  [GATE-1]
@@ -255,37 +267,40 @@ class Acceptor:
         """Accept those who wait, if there is room; watch again when nobody waits any more.
 
         Not left to the next event of the loop: kept-alive clients, whose requests come in the same
-        event, would take the room before those who wait, time and again.
+        event, would take the room before those who wait, time and again.  After a batch it is left
+        to the loop all the same, so that a burst does not hold up everybody else.
         """
         if self.watch is Watch.DRAINING:
             self._drain_queues()
             return
-        if self.watch is not Watch.PAUSED or self.reason is PauseReason.RESOURCES:
+        if self.watch is not Watch.PAUSED or self._waits_for_resources():
             return
-        listeners = self._listeners
-        for _ in range(len(listeners)):
-            while (full := self._gate.full()) is None and self._accept_one(listeners[0]):
-                pass
-            if full is not None:
-                break
-            self._take_turns(listeners[0])
-        else:
-            self._resume()
-            return
-        if full is Full.WORKER_CONNECTIONS and self._eviction is None:
-            self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
+        accepted = in_vain = 0
+        while (full := self._gate.full()) is None:
+            if accepted == self._settings.batch or in_vain == len(self._listeners):
+                self._resume()
+                return
+            listener = self._listeners[0]
+            self._take_turns(listener)
+            if self._accept_one(listener):
+                accepted += 1
+                in_vain = 0
+            elif self._waits_for_resources():
+                return
+            else:
+                in_vain += 1
+        self._pause(_REASONS[full])
 
     def _resume_if_paused(self) -> None:
         if self.watch is Watch.PAUSED:
             self._resume()
 
     def _resume(self) -> None:
-        assert self.reason is not None  # noqa: S101 - a pause has a reason
-        paused = self._loop.time() - self._paused_at
-        self.times.seconds[self.reason] += paused
+        now = self._loop.time()
+        self._note_time(now)
         if self._is_announced:
             self._is_announced = False
-            logger.info("gate open paused=%.1fs", paused)
+            logger.info("gate open paused=%.1fs", now - self._paused_at)
         self.reason = None
         self._deadlines.remove(self)
         self._gate.watch(None)
@@ -319,7 +334,7 @@ class Acceptor:
                 RESOURCE_PAUSE * 1000,
             )
         self._pause(PauseReason.RESOURCES)
-        self._evict_one()
+        self._try_evict_one()
         self._loop.call_later(RESOURCE_PAUSE, self._end_resource_pause)
 
     def _end_resource_pause(self) -> None:
@@ -329,18 +344,19 @@ class Acceptor:
     # --- evicting
 
     def _evict(self) -> None:
+        """Close the longest idle connection if somebody waits for its room [GATE-5]."""
         self._eviction = None
-        if (
-            self.watch is Watch.PAUSED
-            and self._gate.full() is Full.WORKER_CONNECTIONS
-            and self._somebody_waits()
-        ):
-            self._evict_one()
+        if self.reason is not PauseReason.WORKER_CONNECTIONS:
+            return
+        if self._gate.full() is not Full.WORKER_CONNECTIONS:
+            return
+        if not self._somebody_waits():
+            self._resume()  # to hear of the next client: only then is there somebody to evict for
+        elif not self._try_evict_one() and self._gate.has_idle:
+            self._eviction = self._loop.call_later(EVICTION_RETRY, self._evict)
 
-    def _evict_one(self) -> None:
-        for member in self._gate.longest_idle():
-            if member.try_evict():
-                return
+    def _try_evict_one(self) -> bool:
+        return any(member.try_evict() for member in self._gate.longest_idle())
 
     def _somebody_waits(self) -> bool:
         return any(has_waiting_client(listener.socket) for listener in self._listeners)

@@ -42,7 +42,7 @@ class BodyBuffer:
         if self.size > self._max_memory and isinstance(self._file, io.BytesIO):
             spilled = tempfile.TemporaryFile(prefix="asgibridge-body-")  # noqa: SIM115 - close()
             spilled.write(self._file.getbuffer())
-            self._file = spilled  # type: ignore[assignment]  # a buffered binary file
+            self._file = spilled
         self._file.write(data)
 
     def try_claim(self) -> bool:

@@ -16,10 +16,10 @@ from asgibridge.http.parser import RequestParser
 from asgibridge.http.request import BadRequest
 from asgibridge.http.response import Response, error_response
 from asgibridge.net.body import BodyBuffer
-from asgibridge.net.deadlines import NEVER
+from asgibridge.net.deadlines import GRANULARITY, NEVER
 from asgibridge.net.exchange import Exchange, Times
 from asgibridge.net.gate import Standing
-from asgibridge.net.link import Awaited, Link
+from asgibridge.net.link import LINGER_TIME, Awaited, Link
 from asgibridge.net.sendfile import FileSender
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ class Connection(Link):
         self._is_half_closed = True
         exchange = self.exchange
         if self._persistence is _LINGERING:
+            self.close()
             return False
         if exchange is not None and exchange.is_body_complete:
             # It still gets its answer, and an answer to what it sent in advance.
@@ -119,6 +120,10 @@ class Connection(Link):
         if self._parser is not None:
             self._refuse(BadRequest(400, "the request ends in its middle"))
             return True
+        if self._is_held_up and self._held:
+            return True  # requests that came in advance of an answer that is slow to leave
+        self.must_close()
+        self.close()
         return False
 
     def pause_writing(self) -> None:
@@ -130,7 +135,7 @@ class Connection(Link):
         """The client has read most of it."""
         self.is_write_paused = False
         if self._awaited is Awaited.READER and not self.transport.is_closing():
-            self.expect_nothing()
+            self._expect_after_reader()
         if self.exchange is not None:
             self.exchange.on_writable()
         elif self._is_held_up and self._persistence is _REUSE:
@@ -138,24 +143,25 @@ class Connection(Link):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's name
         """The socket closes right after this call: leave the gate."""
+        if self._is_lost:
+            return  # the loop gave it a transport after all, but it had been given up
         wiring = self._wiring
         with self._sending:
             self._is_lost = True
         self._persistence = PERSISTENCE_MOVES[self._persistence, PersistenceEvent.LOST]
         wiring.deadlines.remove(self)
         wiring.connections.discard(self)
-        if self._sender is not None:
-            self._sender.close()
-            self._sender = None
-        if self.exchange is not None:
-            self._drop_exchange("the client is gone")
-        if self._parser is not None:
-            self._parser.close()
-            self._parser = None
-        self._held = b""
-        wiring.gate.leave(self)
-        if wiring.on_closed is not None:
-            wiring.on_closed()
+        try:
+            if self.exchange is not None:
+                self._drop_exchange("the client is gone")
+        finally:  # whatever goes wrong, the count stays right
+            if self._parser is not None:
+                self._parser.close()
+                self._parser = None
+            self._held = b""
+            wiring.gate.leave(self)
+            if wiring.on_closed is not None:
+                wiring.on_closed()
 
     # --- reading
 
@@ -170,6 +176,9 @@ class Connection(Link):
             parser.close()
             self._refuse(error)
             return
+        except BaseException:  # a fault of ours must not spoil the requests of others
+            wiring.parser = RequestParser(wiring.limits)
+            raise
         if parser.reading is not _READ:
             self._parser = parser
             wiring.parser = RequestParser(wiring.limits)
@@ -227,6 +236,27 @@ class Connection(Link):
             self._wiring.gate.stir(self)
             self.expect(Awaited.HEAD, self._wiring.timeouts.header)
 
+    def _expect_body(self) -> None:
+        """Bound the time in which nothing of a body comes; its bounds only while we read it.
+
+        A client that has to read first is held to that instead.
+        """
+        if self._awaited is Awaited.FIRST_BYTES or self.is_write_paused:
+            return
+        if self.transport.is_reading():
+            self.expect(Awaited.BODY, self._wiring.timeouts.body)
+        else:
+            self.expect_nothing()
+
+    def _expect_after_reader(self) -> None:
+        """The client has read again: hold it to what it owes apart from that."""
+        if self._persistence is _LINGERING:
+            self.expect(Awaited.LAST_INPUT, LINGER_TIME)
+        elif self._sender is None:
+            self.expect_nothing()
+            if self._parser is not None and (self.exchange or self._discarded is not None):
+                self._expect_body()
+
     def _hold(self, data: bytes) -> None:
         """Keep bytes that come before their turn; read no more of them than fit."""
         self._held += data
@@ -274,8 +304,7 @@ class Connection(Link):
         if not self._pass_on(exchange, pieces):
             return
         if not is_complete:
-            if self._awaited is not Awaited.FIRST_BYTES and self.transport.is_reading():
-                self.expect(Awaited.BODY, self._wiring.timeouts.body)
+            self._expect_body()
         elif not exchange.is_begun:
             self._begin(exchange)
 
@@ -301,10 +330,13 @@ class Connection(Link):
     def resume_reading(self) -> None:
         """Read on."""
         transport = self.transport
-        if not transport.is_reading() and not transport.is_closing():
-            transport.resume_reading()
-            if self.exchange is not None and not self.exchange.is_body_complete:
-                self.expect(Awaited.BODY, self._wiring.timeouts.body)
+        if len(self._held) > MAX_HELD or transport.is_reading() or transport.is_closing():
+            return
+        if self._is_half_closed:
+            return  # uvloop would tell of the end again
+        transport.resume_reading()
+        if self.exchange is not None and not self.exchange.is_body_complete:
+            self._expect_body()
 
     # --- the response
 
@@ -335,6 +367,12 @@ class Connection(Link):
         """End the exchange with *count* bytes of the file *fd*, which is ours to close."""
         self._sender = FileSender(self, self._socket, fd, offset, count)
         self._sender.start()
+        self.stop_counting()
+
+    def _stop_sending_file(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
 
     def on_file_sent(self, *, is_whole: bool) -> None:
         """The file has gone to the kernel, or could not be read to the promised end."""
@@ -385,15 +423,16 @@ class Connection(Link):
         wiring = self._wiring
         self._awaited = _NEXT_REQUEST
         when = self.deadline = self.loop.time() + wiring.timeouts.keep_alive
-        if self.slot is None:
+        slot = self.slot
+        if slot is None or slot * GRANULARITY > when:
             wiring.deadlines.set(self, when)
-        if self.standing is _IN_FLIGHT:
-            wiring.gate.park(self, is_idle=True)
+        wiring.gate.park(self, is_idle=True)
 
     def _go_on(self) -> None:
         """Serve what has come in advance, or wait for the next request."""
         self._is_held_up = self.is_write_paused
         if self._is_held_up:
+            self.stop_counting()
             return  # no further answer into a transport that nobody reads
         if self._held:
             data, self._held = self._held, b""
@@ -403,8 +442,8 @@ class Connection(Link):
                 return
             if self._is_half_closed:
                 self._refuse(BadRequest(400, "the request ends in its middle"))
-            elif self.standing is _IN_FLIGHT and self.exchange is None:
-                self._wiring.gate.park(self, is_idle=False)
+            elif self.exchange is None or not self.exchange.is_begun:
+                self.stop_counting()
         elif self._is_half_closed:
             self.must_close()
             self._close()
@@ -412,7 +451,7 @@ class Connection(Link):
             self._rest()
             if self._wiring.is_draining:
                 # The client was not told, so a request may be on its way: it is served then.
-                self.try_evict()
+                self.try_close_idle()
 
     def _leave_body(self, exchange: Exchange) -> None:
         """The answer is sent, but the body has not been read: throw away a little, or close."""
@@ -442,7 +481,7 @@ class Connection(Link):
             parser.close()
             self._go_on()
         else:
-            self.expect(Awaited.BODY, self._wiring.timeouts.body)
+            self._expect_body()
 
     # --- when things go wrong
 
@@ -470,6 +509,11 @@ class Connection(Link):
 
     def _refuse(self, error: BadRequest) -> None:
         """Answer a request that breaks the protocol or a limit, then close."""
+        if self._discarded is not None:
+            # Its answer has been sent: another would be taken for that to the next request.
+            self._discarded = None
+            self._linger()
+            return
         wiring = self._wiring
         wiring.counters.refused += 1
         logger.debug("refused status=%d client=%s reason=%s", error.status, self.client, error)
@@ -491,6 +535,7 @@ class Connection(Link):
     def _drop_exchange(self, why: str) -> None:
         exchange, self.exchange = self.exchange, None
         assert exchange is not None  # noqa: S101 - callers have looked
+        self._stop_sending_file()
         wiring = self._wiring
         wiring.counters.requests += 1
         wiring.counters.cut += 1
@@ -523,7 +568,7 @@ class Connection(Link):
         if self.exchange is not None:
             self.exchange.response.keep_alive = False
         elif self._awaited is not Awaited.FIRST_BYTES:
-            self.try_evict()
+            self.try_close_idle()
 
     def _is_idle(self) -> bool:
         return self.exchange is None and self._parser is None and not self._held
@@ -541,35 +586,28 @@ class Connection(Link):
             case Awaited.HEAD if self._parser is not None:
                 self._refuse(BadRequest(408, "the request head did not arrive in time"))
             case Awaited.BODY:
-                self._refuse_body()
+                self._refuse(BadRequest(408, "the request body stopped arriving"))
             case Awaited.NEXT_REQUEST | Awaited.HEAD:
                 # Idle, or silent since accept: nobody waits for an answer.
-                if not self.try_evict():
+                if not self.try_close_idle():
                     self.expect(self._awaited, self._wiring.timeouts.parking_delay)
             case _:
                 super().on_deadline(now)
 
     def _on_slow_start(self, now: float) -> None:
-        """Stop counting a connection that is silent or slow as in flight.  [GATE-2]"""
+        """Stop counting a connection that is silent or slow as in flight [GATE-2]."""
         wiring = self._wiring
         exchange = self.exchange
         is_silent = self._is_idle()
-        if is_silent and wiring.is_draining and self.try_evict():
+        if is_silent and wiring.is_draining and self.try_close_idle():
             return
         if self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun):
             wiring.gate.park(self, is_idle=is_silent)
+        self._awaited = _NOTHING if exchange is not None else Awaited.HEAD
         if exchange is not None:
-            self.expect(Awaited.BODY, wiring.timeouts.body)
+            self._expect_body()
         else:
-            self._awaited = Awaited.HEAD
             wiring.deadlines.set(self, max(now, self.opened_at + wiring.timeouts.header))
-
-    def _refuse_body(self) -> None:
-        if self._discarded is not None:
-            self._discarded = None
-            self._linger()  # its answer has been sent
-        else:
-            self._refuse(BadRequest(408, "the request body stopped arriving"))
 
     def __repr__(self) -> str:
         return (

@@ -7,6 +7,7 @@ attribute: the entry stays in its slot, and is put further on when that slot com
 from __future__ import annotations
 
 import heapq
+import logging
 import math
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import asyncio
 
 __all__ = ["GRANULARITY", "NEVER", "Deadlines", "Entry"]
+
+logger = logging.getLogger("asgibridge")
 
 # Seconds.  A deadline fires up to this much late, never early.  Fine enough for the parking
 # delay of 0.1 s, coarse enough that thousands of connections share a wake-up.
@@ -100,22 +103,29 @@ class Deadlines:
     def _turn(self) -> None:
         now = self._loop.time()
         last = max(self._timer_slot, math.floor(now / GRANULARITY))
-        due = self._due
-        while due and due[0] <= last:
-            entries = self._slots.pop(heapq.heappop(due))
-            for entry in entries:
-                entry.slot = None
-            for entry in entries:
-                if entry.slot is None:  # not given a new deadline by one before it
-                    self._look_at(entry, now)
         self._timer = None
-        if due:
+        due = self._due
+        entries: list[Entry] = []
+        # All are taken out first: one that is put back into a slot of this turn, because the loop
+        # called early, waits for the next.
+        while due and due[0] <= last:
+            entries.extend(self._slots.pop(heapq.heappop(due)))
+        for entry in entries:
+            entry.slot = None
+        for entry in entries:
+            if entry.slot is None:  # not given a new deadline by one before it
+                self._look_at(entry, now)
+        if due and (self._timer is None or due[0] < self._timer_slot):
             self._arm(due[0])
 
     def _look_at(self, entry: Entry, now: float) -> None:
         when = entry.deadline
         if when <= now + _TIMER_ERROR:
             entry.deadline = NEVER
-            entry.on_deadline(now)
+            try:
+                entry.on_deadline(now)
+            except Exception:
+                # One connection's trouble must not take the timeouts of the others away.
+                logger.exception("a deadline could not be acted on")
         elif when != NEVER:
             self._insert(entry, when)

@@ -19,7 +19,6 @@ from asgibridge.errors import ClientDisconnected
 if TYPE_CHECKING:
     from asgibridge.http.request import RequestHead
     from asgibridge.http.response import Response
-    from asgibridge.interfaces import Client, ServerAddress
     from asgibridge.net.body import BodyBuffer
     from asgibridge.net.connection import Connection
 
@@ -152,8 +151,10 @@ class Exchange:
 
     def detach(self) -> None:
         """The exchange is over: answered, cut, or the client is gone."""
-        self.connection = None
+        connection, self.connection = self.connection, None
         self.is_gone = True
+        if self._unread > READ_HIGH_WATER and connection is not None:
+            connection.resume_reading()  # nobody will take what was too much to read on
         if self._reader is not None:
             self._wake_reader()
         if self._writer is not None:
@@ -314,7 +315,7 @@ class Exchange:
 
 
 class _ThreadFlow:
-    """Keeps a streaming thread from running ahead of its client.  [WSGI-4]
+    """Keeps a streaming thread from running ahead of its client [WSGI-4].
 
     `_posted` bytes are on their way to the loop; `_blocked` bytes wait in a transport that is above
     its high-water mark.
@@ -413,4 +414,3 @@ class _Failure:
 
     def deliver(self) -> None:
         self.exchange.fail(self.status)
-

@@ -111,7 +111,7 @@ class Gate:
         return None
 
     def watch(self, on_change: OnChange | None) -> None:
-        """Call *on_change* whenever something parks or leaves, in that very callback.  [GATE-3]
+        """Call *on_change* whenever something parks or leaves, in that very callback [GATE-3].
 
         Only somebody who waits for room watches; None ends it.
         """
@@ -133,12 +133,17 @@ class Gate:
     def park(self, member: Member, *, is_idle: bool) -> None:
         """Stop counting *member* as in flight; *is_idle* says that it is owed nothing.
 
-        A parked member that is not idle (a slow head or upload) is never evicted.
+        A parked member that is not idle (a slow head, upload or reader) is never evicted; parked
+        once more, it may become so.
+
+        Raises:
+            AssertionError: *member* is not inside.
         """
-        if member.standing is not _IN_FLIGHT:
-            raise AssertionError(f"park() of a member {member.standing}")
-        member.standing = _PARKED
-        self.in_flight -= 1
+        if member.standing is _IN_FLIGHT:
+            member.standing = _PARKED
+            self.in_flight -= 1
+        elif member.standing is _OUTSIDE:
+            raise AssertionError("park() without enter()")
         if is_idle:
             self._idle[member] = None
         if self._on_change is not None:
@@ -174,6 +179,11 @@ class Gate:
         self.open -= 1
         if self._on_change is not None:
             self._on_change(is_closing=True)
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether anybody is idle."""
+        return bool(self._idle)
 
     def longest_idle(self) -> Iterator[Member]:
         """Iterate over the idle members, the longest idle first.  A copy: they may leave."""

@@ -106,9 +106,18 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to wait for a first request."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._persistence is Persistence.CLOSED:
+            # The task that was to see it opened has been cancelled: nobody counts it any more.
+            self._transport.abort()
+            return
         self.expect(Awaited.FIRST_BYTES, self._wiring.timeouts.parking_delay)
 
     # --- bytes
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of responses that the client has yet to take."""
+        return self._unsent() if self._transport is not None else 0
 
     def write(self, buffers: list[bytes]) -> None:
         """Hand *buffers* to the transport; to nobody when it is closing."""
@@ -150,8 +159,10 @@ class Link(asyncio.Protocol):
         match self._awaited:
             case Awaited.READER:
                 self._on_write_timeout()
-            case Awaited.LAST_INPUT:
+            case Awaited.LAST_INPUT if not self._unsent():
                 self.abort()
+            case Awaited.LAST_INPUT:
+                self.expect_progress()  # slow to read its answer; the rest of its time is for that
             case _:
                 pass
 
@@ -160,7 +171,11 @@ class Link(asyncio.Protocol):
         return self.transport.get_write_buffer_size()
 
     def _on_write_timeout(self) -> None:
-        if self._unsent() < self._buffered_before:
+        unsent = self._unsent()
+        if not unsent and self._persistence is Persistence.LINGERING:
+            self.abort()
+            return
+        if unsent < self._buffered_before:
             self.expect_progress()
             return
         logger.info("cut client=%s reason=it does not read its response", self.client)
@@ -178,6 +193,12 @@ class Link(asyncio.Protocol):
         transport.close()
         if transport.get_write_buffer_size():
             self.expect_progress()
+            self.stop_counting()
+
+    def stop_counting(self) -> None:
+        """Count as in flight no more: the application has done its part [GATE-2]."""
+        if self.standing is Standing.IN_FLIGHT:
+            self._wiring.gate.park(self, is_idle=False)
 
     def linger(self, *, is_half_closed: bool) -> None:
         """End our half and read on for a while, throwing it away (RFC 9112 §9.6)."""
@@ -188,12 +209,15 @@ class Link(asyncio.Protocol):
         if is_half_closed:
             self.close()
         else:
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # asyncio's own shutdown(2): the client has reset the connection
+                self.abort()
+                return
             if not transport.is_reading():
                 transport.resume_reading()
             self.expect(Awaited.LAST_INPUT, LINGER_TIME)
-        if self.standing is Standing.IN_FLIGHT:
-            self._wiring.gate.park(self, is_idle=False)
+        self.stop_counting()
 
     def throw_away(self, data: bytes) -> None:
         """Take *data* that came while lingering."""
@@ -202,13 +226,18 @@ class Link(asyncio.Protocol):
             self.abort()
 
     def try_evict(self) -> bool:
+        """Close if idle, unless something has just come in; return whether it closes at once."""
+        # A client that is slow to take its last answer would not make room soon.
+        return not self.unsent and self.try_close_idle()
+
+    def try_close_idle(self) -> bool:
         """Close if idle, unless something has just come in; return whether it will close."""
         if self._transport is None or self._persistence is not _REUSE or not self._is_idle():
             return False
         if self._transport.is_closing() or has_waiting_client(self._socket):
             return False
         self.must_close()
-        self._transport.close()
+        self.close()
         return True
 
     def _is_idle(self) -> bool:

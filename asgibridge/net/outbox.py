@@ -50,7 +50,9 @@ class Outbox:
         try:
             self._loop.call_soon_threadsafe(self._flush)
         except RuntimeError:  # the loop is closed
-            self._waiting.clear()
+            with self._lock:
+                self._waiting = []
+                self._is_waking = False
 
     def is_empty(self) -> bool:
         """Say whether no delivery waits.  Thread: any; the answer may be old at once."""

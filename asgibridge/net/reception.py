@@ -48,17 +48,25 @@ class Reception:
         wiring.connections.add(connection)
         task = wiring.loop.create_task(self._open(connection, sock))
         self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        task.add_done_callback(lambda done: self._on_opened(done, connection, sock))
 
     async def _open(self, connection: Connection, sock: socket.socket) -> None:
-        try:
-            await self._wiring.loop.connect_accepted_socket(lambda: connection, sock)
-        except BaseException as error:
+        await self._wiring.loop.connect_accepted_socket(lambda: connection, sock)
+
+    def _on_opened(
+        self, task: asyncio.Task[None], connection: Connection, sock: socket.socket
+    ) -> None:
+        """Count *connection* out if it got no transport.
+
+        A callback, because a task that is cancelled before its first step runs nothing of its own.
+        """
+        self._opening.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
             logger.warning("a client could not be served: %s", error)
+        if error is not None or task.cancelled():
             connection.connection_lost(None)
             sock.close()
-            if not isinstance(error, Exception):
-                raise
 
     def _server(self, sock: socket.socket, listener: Listener) -> ServerAddress:
         """Tell which address the client reached; asked once for a listener that has only one."""

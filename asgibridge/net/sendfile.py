@@ -29,7 +29,7 @@ class FileSender:
 
     __slots__ = ("_connection", "_fd", "_offset", "_socket", "left")
 
-    def __init__(  # noqa: PLR0913 - a piece of a file has three parts
+    def __init__(
         self, connection: Connection, sock: socket.socket, fd: int, offset: int, count: int
     ) -> None:
         """Prepare to send *count* bytes of *fd* from *offset*; *fd* is closed in the end."""
@@ -53,12 +53,13 @@ class FileSender:
             self._fd = -1
 
     def _on_writable(self) -> None:
-        if self._connection.transport.get_write_buffer_size():
-            return  # the head goes first; level-triggered, so we are called again
+        transport = self._connection.transport
+        if transport.is_closing() or transport.get_write_buffer_size():
+            # The head goes first; level-triggered, so we are called again.  Nothing follows a head
+            # that will never be sent whole.
+            return
         try:
-            sent = os.sendfile(
-                self._socket.fileno(), self._fd, self._offset, min(self.left, _STEP)
-            )
+            sent = os.sendfile(self._socket.fileno(), self._fd, self._offset, min(self.left, _STEP))
         except BlockingIOError:
             return
         except OSError:

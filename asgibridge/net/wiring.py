@@ -62,7 +62,7 @@ class Wiring:
         on_ended: called when an exchange is over, if anybody records that (the access log).
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
-        on_idle: called when a connection has closed.
+        on_closed: called when a connection has closed.
         parser: reads the requests that come in one piece, whosever they are.
     """
 
