@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -17,13 +17,24 @@ from asgibridge.cli import SettingsCommand, program
 from asgibridge.config.help import usage
 from asgibridge.config.kinds import Shape
 from asgibridge.config.settings import OPTIONS
+from asgibridge.http.lifecycle import (
+    PERSISTENCE_MOVES,
+    READING_MOVES,
+    WRITING_MOVES,
+    Persistence,
+    Reading,
+    Writing,
+)
+from asgibridge.process.phase import PHASE_MOVES, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from enum import Enum
 
     from asgibridge.config.option import Option
+    from asgibridge.http.lifecycle import Moves
 
-__all__ = ["CONTENT", "PAGES", "main", "stale_pages"]
+__all__ = ["CONTENT", "MACHINES", "PAGES", "diagram", "main", "stale_pages"]
 
 CONTENT: Final = Path(__file__).parent / "content"
 
@@ -74,6 +85,16 @@ Errors are lines on standard error that begin with `asgibridge: `.
 They are red on a terminal, unless `NO_COLOR` is set.
 """
 
+_LIFECYCLE_INTRO: Final = """\
+# Life cycles
+
+Four things have a state: the request and the response of an exchange, the connection, and the
+process.
+Each state is one value and each has one table of moves.
+The diagrams below are drawn from those tables.
+A move that is not in its table is refused with an error that names both sides.
+"""
+
 
 def settings_page() -> str:
     """Render the reference of all settings."""
@@ -95,9 +116,89 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
+class Machine(NamedTuple):
+    """A state machine as the page shows it; an end is marked where no move leads away."""
+
+    title: str
+    home: str
+    what: str
+    moves: Moves[Any, Any]
+    first: Enum
+
+
+MACHINES: Final = (
+    Machine(
+        "Reading",
+        "asgibridge/http/lifecycle.py",
+        "How much of the current request has been read.",
+        READING_MOVES,
+        Reading.AWAITING_HEAD,
+    ),
+    Machine(
+        "Writing",
+        "asgibridge/http/lifecycle.py",
+        "How much of the current response has been handed over.",
+        WRITING_MOVES,
+        Writing.AWAITING_START,
+    ),
+    Machine(
+        "Persistence",
+        "asgibridge/http/lifecycle.py",
+        "What becomes of the connection after the current exchange.",
+        PERSISTENCE_MOVES,
+        Persistence.REUSE,
+    ),
+    Machine(
+        "Phase",
+        "asgibridge/process/phase.py",
+        "Where a process stands between its start and its end.",
+        PHASE_MOVES,
+        Phase.NEW,
+    ),
+)
+
+
+def lifecycle_page() -> str:
+    """Render the state machines as diagrams and tables."""
+    lines = [_NOTE, _LIFECYCLE_INTRO]
+    for machine in MACHINES:
+        lines += [f"## {machine.title}", "", machine.what, f"The table is in `{machine.home}`.", ""]
+        lines += ["```mermaid", *diagram(machine.moves, machine.first), "```", ""]
+        lines += ["| in | on | then |", "|---|---|---|"]
+        lines += [
+            f"| {state.value} | {event.value} | {then.value} |"
+            for (state, event), then in machine.moves.items()
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def diagram(moves: Moves[Any, Any], first: Enum) -> list[str]:
+    """Draw *moves* as a Mermaid state diagram that begins in *first*."""
+    states = list(dict.fromkeys(_states(moves)))
+    left = {state for state, _ in moves}
+    return [
+        "stateDiagram-v2",
+        *(f'    state "{state.value}" as {state.name}' for state in states),
+        f"    [*] --> {first.name}",
+        *(
+            f"    {state.name} --> {then.name}: {event.value}"
+            for (state, event), then in moves.items()
+        ),
+        *(f"    {state.name} --> [*]" for state in states if state not in left),
+    ]
+
+
+def _states(moves: Moves[Any, Any]) -> Iterable[Enum]:
+    for (state, _), then in moves.items():
+        yield state
+        yield then
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     "reference/settings.md": settings_page,
     "reference/cli.md": cli_page,
+    "reference/lifecycle.md": lifecycle_page,
 }
 """Every generated page, by its path under `content`."""
 
