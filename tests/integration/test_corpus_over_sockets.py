@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from asgibridge.interfaces import Application
+
 VALID = [pytest.param(case, id=case.name) for case in load_valid()]
 INVALID = [pytest.param(case, id=case.name) for case in load_invalid()]
 
@@ -66,17 +68,18 @@ def wsgi_echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterab
 
 
 @pytest.fixture(params=[pytest.param(asgi_echo, id="asgi"), pytest.param(wsgi_echo, id="wsgi")])
-def app(request: pytest.FixtureRequest) -> object:
+def app(request: pytest.FixtureRequest) -> Application:
     return request.param
 
 
-def config_for(app: object, case: ValidCase | InvalidCase) -> Config:
+def config_for(app: Application, case: ValidCase | InvalidCase) -> Config:
     # One thread: hundreds of servers are started here, and one client at a time is served.
-    return Config(app=app, port=0, threads=1, **case.limits)
+    limits: dict[str, Any] = dict(case.limits)
+    return Config(app=app, port=0, threads=1, **limits)
 
 
 @pytest.mark.parametrize("case", VALID)
-async def test_valid_requests_are_answered_in_order(app: object, case: ValidCase) -> None:
+async def test_valid_requests_are_answered_in_order(app: Application, case: ValidCase) -> None:
     async with (
         Server(config_for(app, case)) as server,
         RawClient.connect(server.urls[0]) as client,
@@ -109,7 +112,7 @@ def assert_answers(response: RawResponse, request: PlainRequest) -> None:
 
 @pytest.mark.parametrize("case", INVALID)
 async def test_invalid_requests_are_refused_and_the_next_client_is_served(
-    app: object, case: InvalidCase
+    app: Application, case: InvalidCase
 ) -> None:
     async with Server(config_for(app, case)) as server:
         async with RawClient.connect(server.urls[0]) as client:

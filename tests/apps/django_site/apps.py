@@ -1,6 +1,6 @@
 """The one Django application of the site."""
 
-# mypy: disable-error-code="import-untyped, misc"
+# mypy: disable-error-code="misc"
 # Django ships no types.
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """The ASGI entry point, as `startproject` writes it."""
 
-# mypy: disable-error-code="import-untyped"
-# Django ships no types.
-
 from __future__ import annotations
 
 import os

@@ -1,6 +1,6 @@
 """A model for the admin and the form."""
 
-# mypy: disable-error-code="import-untyped, misc"
+# mypy: disable-error-code="misc"
 # Django ships no types.
 
 from __future__ import annotations

@@ -1,8 +1,5 @@
 """Where everything is."""
 
-# mypy: disable-error-code="import-untyped"
-# Django ships no types.
-
 from __future__ import annotations
 
 from django.contrib import admin

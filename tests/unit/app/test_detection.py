@@ -14,10 +14,10 @@ from unittest.mock import Mock
 import a2wsgi
 import pytest
 from asgiref.compatibility import double_to_single_callable
-from django.core.asgi import get_asgi_application  # type: ignore[import-untyped]
-from django.core.handlers.asgi import ASGIHandler  # type: ignore[import-untyped]
-from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
-from django.core.wsgi import get_wsgi_application  # type: ignore[import-untyped]
+from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
 from fastapi import FastAPI
 from flask import Flask, request
 from starlette.applications import Starlette
