@@ -8,6 +8,7 @@ Exit codes: 0 after a graceful stop, 2 wrong usage or settings, 3 start failed, 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from asgibridge.config.option import Option
 
-__all__ = ["main", "program"]
+__all__ = ["PlainCommand", "Program", "RawText", "SettingsCommand", "main", "program"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -227,6 +228,8 @@ def serve(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     APP is module:attribute, such as mysite.wsgi:application. SIGTERM or Ctrl-C stops gracefully,
     a second one at once.
     """
+    # While the rest is imported; process 1 would hear nothing at all without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
     resolved = _resolve(given)
     os.environ.update(resolved.environment)
     # Imported late: the other commands and their errors need neither a loop nor a parser.

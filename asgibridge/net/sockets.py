@@ -76,12 +76,18 @@ class Listener:
         url: Where it listens, as logged: `http://127.0.0.1:8000` with the real port, or
             `unix:/path`.
         name: What systemd calls it (`FileDescriptorName=`); None for all others.
+        is_adopted: Whether others may have the same socket: whoever opened it.
     """
 
-    __slots__ = ("_file", "name", "socket", "url")
+    __slots__ = ("_file", "is_adopted", "name", "socket", "url")
 
     def __init__(
-        self, sock: socket.socket, *, name: str | None = None, file: _SocketFile | None = None
+        self,
+        sock: socket.socket,
+        *,
+        name: str | None = None,
+        file: _SocketFile | None = None,
+        is_adopted: bool = False,
     ) -> None:
         """Take over *sock*, which listens already, and the *file* to remove with it."""
         sock.settimeout(0)
@@ -92,6 +98,7 @@ class Listener:
         self.socket = sock
         self.url = _url(sock)
         self.name = name
+        self.is_adopted = is_adopted
         self._file = file
 
     def __repr__(self) -> str:
@@ -365,7 +372,7 @@ def _adopt(fd: int, where: str, *, name: str | None = None) -> Listener:
     if fault is not None:
         sock.detach()  # the descriptor is not ours to close
         raise BindError(f"cannot listen on {where}: {fault}; pass a listening stream socket")
-    return Listener(sock, name=name)
+    return Listener(sock, name=name, is_adopted=True)
 
 
 def _find_fault(sock: socket.socket) -> str | None:

@@ -71,9 +71,7 @@ def assemble(
         handler = WsgiHandler(
             loaded.application,
             pool,
-            EnvironBuilder(
-                root_path=config.root_path, multithread=threads > 1, multiprocess=False
-            ),
+            EnvironBuilder(root_path=config.root_path, multithread=threads > 1, multiprocess=False),
             loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
             deadlines=deadlines,
@@ -82,9 +80,7 @@ def assemble(
         )
         handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
     else:
-        handler = AsgiHandler(
-            loaded.application, loop, root_path=config.root_path, state=state
-        )
+        handler = AsgiHandler(loaded.application, loop, root_path=config.root_path, state=state)
     gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     limits = ParserLimits(
         max_head_size=config.max_head_size,

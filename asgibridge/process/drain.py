@@ -8,20 +8,23 @@ end everything that is still in flight is named in the log and cut.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.lifespan import LifespanStage
+from asgibridge.net.shutter import shut
 from asgibridge.ops.stacks import format_task, format_thread_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from asgibridge.app.lifespan import Lifespan
-    from asgibridge.config.settings import Config
+    from asgibridge.net.connection import Connection
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
@@ -29,33 +32,54 @@ __all__ = ["Drain", "Slices", "StopReport", "slice_time"]
 
 logger = logging.getLogger("asgibridge")
 
-# Share of the time, and seconds at most, that the application's own shutdown is given.
+# Share of the time, and seconds at most, between the cut and the end: first for what was cancelled
+# to clean up, then for the application's own shutdown, then for the process to leave.
+_CLEANING_SHARE: Final = 0.1
+_MAX_CLEANING: Final = 0.5
 _SHUTDOWN_SHARE: Final = 0.2
 _MAX_SHUTDOWN: Final = 5.0
-# The same for the time between `http.disconnect` and the cut, and between the cut and the end.
-_NOTICE_SHARE: Final = 0.1
-_MAX_NOTICE: Final = 2.0
 _LEAVING_SHARE: Final = 0.05
 _MAX_LEAVING: Final = 0.5
+# The same for the time between `http.disconnect` and the cut.
+_NOTICE_SHARE: Final = 0.1
+_MAX_NOTICE: Final = 2.0
+# Seconds; `Thread.join` takes no infinity.
+_FOREVER: Final = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slices:
-    """Points in time, in the order in which they come."""
+    """Points in time, in the order in which they come.
+
+    Attributes:
+        notice: ASGI applications still at work hear `http.disconnect`.
+        cut: what is in flight is cut.
+        cleaned: what was cancelled has had its time to clean up.
+        shutdown: the application's own shutdown has had its time.
+        end: the process is gone.
+    """
 
     notice: float
     cut: float
+    cleaned: float
     shutdown: float
     end: float
 
 
-def slice_time(now: float, deadline: float, *, has_shutdown: bool) -> Slices:
-    """Divide the time between *now* and *deadline*.  Pure."""
+def slice_time(
+    now: float, deadline: float, *, has_shutdown: bool, is_quick: bool = False
+) -> Slices:
+    """Divide the time between *now* and *deadline*; a quick stop cuts at once.  Pure."""
     total = max(0.0, deadline - now)
-    shutdown = deadline - min(_MAX_LEAVING, total * _LEAVING_SHARE)
-    cut = shutdown - (min(_MAX_SHUTDOWN, total * _SHUTDOWN_SHARE) if has_shutdown else 0.0)
+    end = now + total
+    shutdown = end - min(_MAX_LEAVING, total * _LEAVING_SHARE)
+    cleaning = min(_MAX_CLEANING, total * _CLEANING_SHARE)
+    if is_quick:
+        return Slices(notice=now, cut=now, cleaned=now + cleaning, shutdown=shutdown, end=end)
+    cleaned = shutdown - (min(_MAX_SHUTDOWN, total * _SHUTDOWN_SHARE) if has_shutdown else 0.0)
+    cut = cleaned - cleaning
     notice = cut - min(_MAX_NOTICE, total * _NOTICE_SHARE)
-    return Slices(notice=notice, cut=cut, shutdown=shutdown, end=deadline)
+    return Slices(notice=notice, cut=cut, cleaned=cleaned, shutdown=shutdown, end=end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +88,9 @@ class StopReport:
 
     Attributes:
         requests: served since the start.
-        cut: exchanges and tasks in flight that had to be cut.
+        cut: responses, tasks or threads in flight that had to be cut or left behind.
         seconds: from the order to stop to its end.
-        is_clean: nothing was cut, the application shut down, and all threads came back.
+        is_clean: nothing was cut, and the application shut down as it should.
     """
 
     requests: int
@@ -83,149 +107,216 @@ class Drain:
         assembly: Assembly,
         listeners: Sequence[Listener],
         lifespan: Lifespan | None,
-        config: Config,
+        *,
+        delay: float,
+        deadline: float,
+        is_quick: bool,
     ) -> None:
-        """Prepare to stop what *assembly* does."""
+        """Prepare to stop what *assembly* does.
+
+        Args:
+            assembly: the parts of the server.
+            listeners: closed as soon as those who are queued have been taken.
+            lifespan: of the application, if it has one.
+            delay: seconds for which everything goes on.
+            deadline: loop time at which all must be over.
+            is_quick: cut what is in flight at once.
+        """
         self._assembly = assembly
         self._listeners = listeners
         self._lifespan = lifespan
-        self._config = config
+        self._delay = delay
         self._loop = asyncio.get_running_loop()
         self._hurried = asyncio.Event()
         self._quiet = asyncio.Event()
-        self._deadline = 0.0
+        self._is_listening = True
         self._has_shutdown = lifespan is not None and lifespan.stage is LifespanStage.RUNNING
+        self._slices = self._slice(deadline, is_quick=is_quick)
 
-    def hurry(self, deadline: float) -> None:
-        """Bring the deadline forward."""
-        if deadline < self._deadline:
-            self._deadline = deadline
+    def hurry(self, deadline: float, *, is_quick: bool) -> None:
+        """Bring the deadline forward, never back; *is_quick* cuts what is in flight now."""
+        if is_quick or deadline < self._slices.end:
+            self._slices = self._slice(min(deadline, self._slices.end), is_quick=is_quick)
             self._hurried.set()
 
-    async def run(self, deadline: float) -> StopReport:
-        """Drain and stop, until *deadline* in loop time at most."""
+    async def run(self) -> StopReport:
+        """Drain and stop, until the deadline at most."""
         begun = self._loop.time()
-        self._deadline = deadline
         wiring = self._assembly.wiring
         wiring.is_draining = True
         wiring.on_closed = self._look
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look
-        await self._pause(min(self._config.shutdown_delay, max(0.0, deadline - begun)))
-        await self._close_listeners()
+        await self._go_on_until(begun + self._delay)
+        self._stop_listening()
         for connection in list(wiring.connections):
             connection.drain()
-        cut = await self._wait_for_exchanges()
+        cut = await self._wait_for_work()
         is_shut_down = await self._shut_down()
-        threads_left = self._leave_threads()
         wiring.deadlines.close()
         if self._assembly.recorder is not None:
             self._assembly.recorder.flush()
-        seconds = self._loop.time() - begun
         report = StopReport(
             requests=wiring.counters.requests,
             cut=cut,
-            seconds=seconds,
-            is_clean=not cut and is_shut_down and not threads_left,
+            seconds=self._loop.time() - begun,
+            is_clean=not cut and is_shut_down,
         )
         logger.info(
-            "stopped requests=%d cut=%d drained=%.2fs", report.requests, cut, report.seconds
+            "stopped requests=%d drained=%.2fs cut=%d", report.requests, report.seconds, report.cut
         )
         return report
 
     # --- the steps
 
-    async def _pause(self, seconds: float) -> None:
+    async def _go_on_until(self, moment: float) -> None:
         """Let load balancers learn of the stop while everything goes on."""
-        if seconds > 0:
-            await self._wait(self._hurried, self._loop.time() + seconds)
+        await self._wait(asyncio.Event(), lambda slices: min(moment, slices.notice))
 
-    async def _close_listeners(self) -> None:
-        drained = asyncio.Event()
-        acceptor = self._assembly.acceptor
-        acceptor.drain(drained.set, accept_queued=True)
-        await self._wait(drained, self._slices().cut)
-        acceptor.close()
+    def _stop_listening(self) -> None:
+        """Take those who are queued, as room appears, then close the listeners.
+
+        Idle connections are closed meanwhile: they may be what fills the room.  A listener that was
+        opened by somebody else goes on to queue, for its next server.
+        """
+        for listener in self._listeners:
+            if not listener.is_adopted:
+                shut(listener.socket)
+        self._assembly.acceptor.drain(self._close_listeners, accept_queued=True)
+
+    def _close_listeners(self) -> None:
+        """Close, in the same callback as the last accept(2): nobody can come in between."""
+        self._assembly.acceptor.close()
         for listener in self._listeners:
             listener.close()
-
-    async def _wait_for_exchanges(self) -> int:
-        """Wait until nothing is in flight; cut what is left in the end, and count it."""
+        self._is_listening = False
         self._look()
-        if not await self._wait(self._quiet, self._slices().notice):
+
+    async def _wait_for_work(self) -> int:
+        """Wait until nothing is in flight; cut what is left in the end, and count it."""
+        is_quiet = await self._wait(self._quiet, lambda slices: slices.notice)
+        if not is_quiet:
             for connection in list(self._assembly.wiring.connections):
                 if connection.exchange is not None:
                     connection.exchange.feed_eof()
-            await self._wait(self._quiet, self._slices().cut)
-        return self._cut()
+            is_quiet = await self._wait(self._quiet, lambda slices: slices.cut)
+        if is_quiet and await self._wait_for_threads():
+            return 0
+        if self._is_listening:
+            self._close_listeners()
+        return await self._cut()
 
     def _look(self) -> None:
-        """See whether all connections and background tasks are gone."""
-        handler = self._assembly.handler
-        has_tasks = isinstance(handler, AsgiHandler) and handler.tasks
-        if not has_tasks and not self._assembly.wiring.connections:
+        """See whether all connections and background tasks are gone, and nobody will follow."""
+        if not self._is_listening and not self._tasks() and not self._assembly.wiring.connections:
             self._quiet.set()
 
-    def _cut(self) -> int:
+    def _tasks(self) -> list[asyncio.Task[None]]:
         handler = self._assembly.handler
-        wiring = self._assembly.wiring
-        if self._quiet.is_set():
-            return 0
-        tasks = list(handler.tasks) if isinstance(handler, AsgiHandler) else []
-        self._describe(tasks)
-        in_flight = sum(connection.exchange is not None for connection in wiring.connections)
-        for connection in list(wiring.connections):
-            connection.cut("the server stopped")
-        for task in tasks:
-            task.cancel()
-        return max(in_flight, len(tasks))
+        return list(handler.tasks) if isinstance(handler, AsgiHandler) else []
 
-    def _describe(self, tasks: list[asyncio.Task[None]]) -> None:
-        """Name what is in flight, with stacks."""
-        lines = ["the time to stop is over; in flight:"]
-        for connection in self._assembly.wiring.connections:
-            exchange = connection.exchange
-            if exchange is None:
-                lines.append(f"  {connection!r}")
-            else:
-                target = exchange.head.target.decode("latin-1")
-                lines.append(f"  {exchange.head.method} {target} client={connection.client}")
-        pool = self._assembly.pool
-        if pool is not None:
-            for _, since, thread in pool.in_progress():
-                lines.append(f"  busy for {time.monotonic() - since:.1f}s:")
-                lines.append(format_thread_stack(thread.ident or 0, thread.name))
-        lines.extend(format_task(task) for task in tasks)
-        logger.error("%s", "\n".join(lines))
-
-    async def _shut_down(self) -> bool:
-        if self._lifespan is None:
-            return True
-        return await self._lifespan.stop(max(0.0, self._slices().shutdown - self._loop.time()))
-
-    def _leave_threads(self) -> int:
-        """Let idle threads end; count those that are stuck.  They are daemons: nobody joins them."""
+    async def _wait_for_threads(self) -> bool:
+        """Wait for what the application still does behind answered requests: `close()`, say."""
         pool = self._assembly.pool
         if pool is None:
-            return 0
+            return True
         pool.stop()
-        return pool.statistics().busy
+        if not pool.statistics().busy:
+            return True
+        came_back = asyncio.Event()
+
+        def join() -> None:
+            pool.join(time.monotonic() + _FOREVER)  # in a daemon, as they are
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
+                self._loop.call_soon_threadsafe(came_back.set)
+
+        threading.Thread(target=join, name="asgibridge-join", daemon=True).start()
+        return await self._wait(came_back, lambda slices: slices.cut)
+
+    async def _cut(self) -> int:
+        """Cut what is in flight, after naming it in the log; count what somebody will miss."""
+        connections = list(self._assembly.wiring.connections)
+        count = self.describe()
+        if connections and not count:
+            logger.info("closing connections=%d reason=no whole request came", len(connections))
+        for connection in connections:
+            connection.cut("the server stopped")
+        if self._assembly.pool is not None:
+            self._assembly.pool.stop()
+        tasks = self._tasks()
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, self._slices.cleaned - self._loop.time()))
+        return count
+
+    def describe(self) -> int:
+        """Log what is in flight, with stacks; count it.
+
+        Thread: any, as far as it can be known from outside of the loop.
+        """
+        connections = list(self._assembly.wiring.connections)
+        owed = [each for each in connections if each.exchange is not None or each.unsent]
+        tasks = self._tasks()
+        pool = self._assembly.pool
+        threads = pool.in_progress() if pool is not None else []
+        count = max(len(owed), len(tasks), len(threads))
+        if count:
+            lines = [f"the time to stop is over in_flight={count}"]
+            lines.extend(_describe_connection(connection) for connection in owed)
+            for _, since, thread in threads:
+                lines.append(f"busy for {time.monotonic() - since:.1f} s:")
+                lines.append(format_thread_stack(thread.ident or 0, thread.name))
+            lines.extend(format_task(task) for task in tasks)
+            logger.error("%s", "\n".join(lines))
+        return count
+
+    async def _shut_down(self) -> bool:
+        """Have the application shut down, inside its slice; return whether it did."""
+        lifespan = self._lifespan
+        if lifespan is None or not self._has_shutdown:
+            return True
+        # Its own timeout is later than ours, which a second signal can bring forward.
+        limit = max(0.0, self._slices.end - self._loop.time()) + _MAX_LEAVING
+        stopping = asyncio.ensure_future(lifespan.stop(limit))
+        stopped = asyncio.Event()
+        stopping.add_done_callback(lambda _: stopped.set())
+        begun = self._loop.time()
+        if await self._wait(stopped, lambda slices: slices.shutdown):
+            return stopping.result()
+        logger.error(
+            "the application's shutdown took longer than %.1f s\n%s",
+            self._loop.time() - begun,
+            format_task(lifespan.task) if lifespan.task is not None else "",
+        )
+        stopping.cancel()
+        await asyncio.wait({stopping})
+        return False
 
     # --- waiting
 
-    def _slices(self) -> Slices:
-        return slice_time(self._loop.time(), self._deadline, has_shutdown=self._has_shutdown)
+    def _slice(self, deadline: float, *, is_quick: bool) -> Slices:
+        return slice_time(
+            self._loop.time(), deadline, has_shutdown=self._has_shutdown, is_quick=is_quick
+        )
 
-    async def _wait(self, event: asyncio.Event, until: float) -> bool:
-        """Wait for *event*, but not beyond *until* nor, once hurried, beyond the new deadline."""
+    async def _wait(self, event: asyncio.Event, until: Callable[[Slices], float]) -> bool:
+        """Wait for *event*, but not beyond *until*, which moves when the stop is hurried."""
         while not event.is_set():
-            left = min(until, self._deadline) - self._loop.time()
+            left = until(self._slices) - self._loop.time()
             if left <= 0:
                 return False
-            waits = [asyncio.ensure_future(event.wait())]
-            if not self._hurried.is_set():
-                waits.append(asyncio.ensure_future(self._hurried.wait()))
+            self._hurried.clear()
+            waits = [asyncio.ensure_future(each.wait()) for each in (event, self._hurried)]
             await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             for wait in waits:
                 wait.cancel()
         return True
+
+
+def _describe_connection(connection: Connection) -> str:
+    exchange = connection.exchange
+    if exchange is None:
+        return f"a response that its client does not read, client={connection.client}"
+    target = exchange.head.target.decode("latin-1")
+    return f"{exchange.head.method} {target} client={connection.client}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -11,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from asgibridge.app.lifespan import Lifespan, LifespanMode
 from asgibridge.app.loader import LoadedApplication, load
-from asgibridge.config.settings import Config
 from asgibridge.errors import StartError
-from asgibridge.net.addresses import UnixAddress, parse_address
+from asgibridge.net.addresses import parse_address
 from asgibridge.net.sockets import Listener, inherited_listeners, open_listeners
 from asgibridge.process.assembly import Assembly, assemble
 from asgibridge.process.capacity import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from asgibridge.app.threads import PoolStatistics
+    from asgibridge.config.settings import Config
     from asgibridge.net.gate import GateStatistics
 
 __all__ = ["Server", "ServerStatistics"]
@@ -139,16 +140,16 @@ class Server:
                 self._lifespan = lifespan
                 await lifespan.start(max(0.0, startup_deadline - time.monotonic()))
             self._listeners = self._open_listeners()
+            self._assembly = assemble(
+                config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted
+            )
+            if self._assembly.pool is not None:
+                self._assembly.pool.start()
         except BaseException:
             await self._undo_start()
             self._move(PhaseEvent.START_FAILED)
             self._stopped.set()
             raise
-        self._assembly = assemble(
-            config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted
-        )
-        if self._assembly.pool is not None:
-            self._assembly.pool.start()
         self._assembly.acceptor.open(self._listeners)
         self._move(PhaseEvent.LISTENING)
         self._announce(loaded)
@@ -173,10 +174,17 @@ class Server:
         assert self.report is not None  # noqa: S101 - a stopped server has reported
         return self.report
 
-    def stop(self, *, grace: float | None = None) -> None:
+    def stop(self, *, grace: float | None = None, is_quick: bool = False) -> None:
         """Begin to stop gracefully, in *grace* seconds at most (default: `graceful_timeout`).
 
         A call while stopping shortens the time that is left, never lengthens it.  Loop thread.
+
+        Args:
+            grace: seconds.
+            is_quick: cut what is in flight now; *grace* is for the application's shutdown.
+
+        Raises:
+            StartError: the server has not started.
         """
         if self._phase in (Phase.NEW, Phase.STARTING):
             raise StartError("the server cannot stop before it has started")
@@ -186,10 +194,29 @@ class Server:
         deadline = asyncio.get_running_loop().time() + seconds
         if self._drain is None:
             self._move(PhaseEvent.STOP_ASKED)
-            self._drain = Drain(self._assembly, self._listeners, self._lifespan, self.config)
-            self._stopping = asyncio.get_running_loop().create_task(self._stop(deadline))
+            self._drain = Drain(
+                self._assembly,
+                self._listeners,
+                self._lifespan,
+                delay=self.config.shutdown_delay,
+                deadline=deadline,
+                is_quick=is_quick,
+            )
+            self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
-            self._drain.hurry(deadline)
+            self._drain.hurry(deadline, is_quick=is_quick)
+
+    def tell_before_end(self) -> None:
+        """Log what is in flight, and the access records that wait.  Thread: any.
+
+        For those who end the process while the loop cannot.
+        """
+        if self._drain is not None and self.report is None:
+            with contextlib.suppress(RuntimeError):  # what changes meanwhile cannot be listed
+                self._drain.describe()
+        assembly = self._assembly
+        if assembly is not None and assembly.recorder is not None:
+            assembly.recorder.flush()
 
     async def wait_stopped(self) -> None:
         """Wait until the server has stopped."""
@@ -239,14 +266,7 @@ class Server:
         inherited = inherited_listeners()
         if inherited:
             return inherited
-        addresses = [parse_address(text) for text in config.addresses]
-        if config.uds_mode is not None:
-            addresses = [
-                UnixAddress(address.path, config.uds_mode)
-                if isinstance(address, UnixAddress) and address.mode is None
-                else address
-                for address in addresses
-            ]
+        addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
         return open_listeners(addresses, backlog=config.backlog)
 
     def _check_descriptors(self) -> None:
@@ -259,9 +279,12 @@ class Server:
             )
 
     async def _undo_start(self) -> None:
+        # First what takes no time: a cancellation may come while the application shuts down.
+        _close_all(self._listeners)
+        if self._assembly is not None and self._assembly.pool is not None:
+            self._assembly.pool.stop()
         if self._lifespan is not None:
             await self._lifespan.stop(self.config.graceful_timeout)
-        _close_all(self._listeners)
 
     def _announce(self, loaded: LoadedApplication) -> None:
         assert self._assembly is not None  # noqa: S101 - called at the end of start
@@ -280,10 +303,9 @@ class Server:
         }
         logger.info("ready %s", " ".join(f"{name}={value}" for name, value in facts.items()))
 
-    async def _stop(self, deadline: float) -> None:
-        assert self._drain is not None  # noqa: S101 - made before this task
+    async def _stop(self, drain: Drain) -> None:
         try:
-            self.report = await self._drain.run(deadline)
+            self.report = await drain.run()
         finally:
             _close_all(self._listeners)
             report = self.report
