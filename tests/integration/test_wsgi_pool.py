@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -36,8 +37,8 @@ def get(path: str = "/", *lines: str) -> bytes:
 class Scene:
     """An application whose requests wait for the test, by path.
 
-    `/hold` waits for `release`, `/stream` answers 100 MB, `/sized` as much as its query says, and
-    the others are answered with their path at once.
+    `/hold` waits for `release`, `/stream` answers 100 MB, `/sized` as much as its query says,
+    `/echo` its body, and the others are answered with their path at once.
     """
 
     def __init__(self) -> None:
@@ -57,6 +58,8 @@ class Scene:
         start_response("200 OK", TEXT.copy())
         if path == "/stream":
             return Stream(self)
+        if path == "/echo":
+            return [environ["wsgi.input"].read()]
         if path == "/sized":
             return [b"y" * int(environ["QUERY_STRING"])]
         return [path.encode()]
@@ -95,6 +98,22 @@ async def client_of(server: Server, receive_buffer: int | None = None) -> AsyncI
         yield client
 
 
+def limit_send_buffer(server: Server) -> None:
+    """Have the kernel take few bytes at a time for those who connect from now on."""
+    for listener in server._listeners:
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+
+
+def unsent(server: Server) -> list[int]:
+    """Return the bytes that wait in the transport of each connection."""
+    assert server._assembly is not None
+    return [
+        connection.transport.get_write_buffer_size()
+        for connection in server._assembly.wiring.connections
+        if connection._transport is not None
+    ]
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Give the loop turns until *condition*: for facts that no event tells."""
     async with asyncio.timeout(PATIENCE):
@@ -113,14 +132,14 @@ async def assert_serves(server: Server) -> None:
 async def test_client_that_sends_slowly_holds_no_thread() -> None:
     """[WSGI-2] With one thread, others are served between each two bytes of a body."""
     async with serving(Scene()) as server, client_of(server) as slow, client_of(server) as quick:
-        await slow.write(b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        await slow.write(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
         for byte in b"hello":
             assert (await quick.request(get("/quick"))).body == b"/quick"
             statistics = server.statistics().pool
             assert statistics is not None
             assert statistics.queued == 0
             await slow.write(bytes([byte]))
-        assert (await slow.read_response()).body == b"/slow"
+        assert (await slow.read_response()).body == b"hello"
 
 
 async def test_client_that_does_not_read_holds_no_thread() -> None:
@@ -137,10 +156,12 @@ async def test_client_that_does_not_read_holds_no_thread() -> None:
 @pytest.mark.parametrize("size", [0, 1, 65536, 65537, 1 << 20, 5 << 20])
 async def test_answer_that_is_sent_in_parts_arrives_whole(size: int) -> None:
     """The thread sends what the kernel takes, the loop the rest, to a client of few bytes."""
-    async with serving(Scene()) as server, client_of(server, 2048) as client:
-        for _ in range(2):
-            response = await client.request(get(f"/sized?{size}"))
-            assert response.body == b"y" * size
+    async with serving(Scene()) as server:
+        limit_send_buffer(server)
+        async with client_of(server, 2048) as client:
+            for _ in range(2):
+                response = await client.request(get(f"/sized?{size}"))
+                assert response.body == b"y" * size
 
 
 # Streams: WSGI-4 of the semantics
@@ -443,6 +464,37 @@ async def test_answers_to_requests_in_advance_keep_their_order() -> None:
         await client.write(b"".join(get(path) for path in paths))
         for path in paths:
             assert (await client.read_response()).body == path.encode()
+
+
+async def test_thread_does_not_overtake_what_the_transport_holds() -> None:
+    """The first of two answers waits in part for its client; then the kernel has room again."""
+    scene = Scene()
+    async with serving(scene) as server:
+        limit_send_buffer(server)
+        async with client_of(server, 4096) as probe:
+            await probe.write(get("/sized?1000000"))
+            await until(lambda: bool(unsent(server)) and unsent(server)[0] > 0)
+            taken = 1_000_000 - unsent(server)[0]
+        await until(lambda: not unsent(server))
+        async with client_of(server, 4096) as client:
+            size = taken + 30_000
+            await client.write(get(f"/sized?{size}") + get("/hold"))
+            await scene.until_held()
+            assert 0 < unsent(server)[0] < 65536, "the first answer has to be in between"
+            # The loop stands still from here: only the thread could send.
+            early = bytearray()
+            with suppress(BlockingIOError):
+                while True:
+                    early += client.socket.recv(65536)
+            scene.release.set()
+            while busy(server):
+                scene.has_closed.wait(0.001)
+            with suppress(BlockingIOError):
+                early += client.socket.recv(65536)
+            assert b"/hold" not in early
+            client._unread += early
+            assert (await client.read_response()).body == b"y" * size
+            assert (await client.read_response()).body == b"/hold"
 
 
 async def test_large_answers_in_advance_keep_their_order() -> None:

@@ -1,0 +1,66 @@
+"""The fake exchange does what the protocol says of the real one."""
+
+from __future__ import annotations
+
+import tempfile
+
+import pytest
+from support.fakes_exchange import FakeExchange
+
+from asgibridge.errors import ClientDisconnected
+
+
+async def test_parts_and_end_are_kept_in_order() -> None:
+    exchange = FakeExchange()
+    exchange.write([b"one ", b"two "])
+    exchange.post([b"three "])
+    exchange.finish([b"four"])
+    assert (exchange.sent, exchange.is_over) == (b"one two three four", True)
+
+
+async def test_answered_exchange_takes_nothing_more() -> None:
+    exchange = FakeExchange()
+    exchange.send_last([b"whole"])
+    exchange.post_last([b"more"])
+    exchange.fail(500)
+    assert (exchange.sent, exchange.failed, exchange.is_gone) == (b"whole", None, True)
+
+
+async def test_failure_is_answered_only_if_nothing_was_sent() -> None:
+    early, late = FakeExchange(), FakeExchange()
+    early.fail(503)
+    late.write([b"part"])
+    late.post_failure(500)
+    assert early.sent.startswith(b"HTTP/1.1 503 ")
+    assert (late.sent, late.failed, late.is_over) == (b"part", 500, True)
+
+
+async def test_client_that_leaves_ends_every_wait() -> None:
+    exchange = FakeExchange(body=b"hello")
+    assert await exchange.read() == (b"hello", False)
+    exchange.must = True
+    assert exchange.must_wait()
+    exchange.leave()
+    assert await exchange.read() is None
+    await exchange.wait_ended()
+    await exchange.wait_writable()
+    assert not exchange.must_wait()
+    with pytest.raises(ClientDisconnected):
+        exchange.post([b"part"])
+
+
+async def test_body_comes_in_pieces_or_as_a_file() -> None:
+    exchange = FakeExchange(body=b"hello")
+    exchange.bodies = [b"hel", b"lo"]
+    assert [await exchange.read(), await exchange.read()] == [(b"hel", True), (b"lo", False)]
+    file, size = exchange.take_body()
+    assert (file.read(), size) == (b"hello", 5)
+
+
+async def test_file_is_sent_from_its_descriptor() -> None:
+    exchange = FakeExchange()
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        exchange.post_file([b"head "], file.fileno(), 2, 3)
+    assert exchange.sent == b"head 234"
