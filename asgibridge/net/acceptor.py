@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from asgibridge.net.sockets import Listener
 
-__all__ = ["Acceptor", "AcceptorSettings", "PauseReason", "Watch"]
+__all__ = ["Acceptor", "AcceptorSettings", "PauseReason", "PauseTimes", "Watch"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -40,8 +40,7 @@ _CONNECTION_ERROR_NAMES: Final = (
 _CONNECTION_ERRORS: Final = frozenset(
     getattr(errno, name, 0) for name in _CONNECTION_ERROR_NAMES.split()
 )
-# Seconds without watching after accept(2) ran out of descriptors or memory [GATE-7].  Ranch and
-# asyncio chose 100 ms and 1 s.
+# Seconds without watching after accept(2) ran out of resources [GATE-7].  Ranch 0.1 s, asyncio 1 s.
 RESOURCE_PAUSE: Final = 0.1
 # Seconds of being paused after which it is worth a line in the log.  Short pauses are the gate at
 # work, many a second under load.
@@ -151,7 +150,7 @@ class Acceptor:
         """Stop taking clients, but for those already queued if *accept_queued*.
 
         Then call *on_drained*, at once or when the last queued client was accepted.  Those who
-        come later are not waited for: the queue is measured now, and made not to grow.
+        come later are not waited for: see `shutter` for how to keep them from coming.
         """
         self._resume_if_paused()
         self._on_drained = on_drained
@@ -161,8 +160,6 @@ class Acceptor:
         if accept_queued:
             for listener in self._listeners:
                 self._to_drain[listener] = accept_queue_length(listener.socket)
-                # listen(2) again: with a backlog of 0 the kernel queues no more.
-                listener.socket.listen(0)
         self._drain_queues()
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Full", "Gate", "GateStatistics", "Member", "Standing"]
+__all__ = ["Full", "Gate", "GateStatistics", "Member", "OnChange", "Standing"]
 
 
 class Standing(enum.Enum):
