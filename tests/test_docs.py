@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -18,6 +19,11 @@ CONTENT: Final = DOCS / "content"
 PAGES: Final = sorted(CONTENT.rglob("*.md"))
 TEXTS: Final = [ROOT / "README.md", *PAGES]
 
+TEST_FILES: Final = sorted((ROOT / "tests").rglob("test_*.py"))
+
+PROMISE: Final = re.compile(r"\[([A-Z]+-\d+)\]")
+PROMISES: Final = re.compile(r"\[([A-Z]+)-(\d+)\] to \[\1-(\d+)\]")
+INVARIANT: Final = re.compile(r"^\| \[([A-Z]+-\d+)\] \|.*?\| (`.*) \|$", re.MULTILINE)
 LINK: Final = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 NAMED_TEST: Final = re.compile(r"`(test_\w+)`")
 NAMED_FLAG: Final = re.compile(r"(?<![\w-])--([a-z][a-z-]+)")
@@ -63,13 +69,42 @@ def _leaves(entry: Any) -> list[str]:  # noqa: ANN401 - TOML
 
 
 def test_tests_that_pages_name_exist() -> None:
-    known = set()
-    for path in (ROOT / "tests").rglob("*.py"):
-        known.add(path.stem)
-        known.update(re.findall(r"def (test_\w+)", path.read_text(encoding="utf-8")))
+    known = {path.stem for path in TEST_FILES} | cited_by_test().keys()
     for page in TEXTS:
         named = set(NAMED_TEST.findall(page.read_text(encoding="utf-8")))
         assert named <= known, name_of(page)
+
+
+def test_invariants_are_held_by_tests_that_cite_them() -> None:
+    cited = cited_by_test()
+    text = (CONTENT / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rows = INVARIANT.findall(text)
+    for promise, held_by in rows:
+        for name in NAMED_TEST.findall(held_by):
+            assert promise in cited[name], f"the docstring of {name} does not cite {promise}"
+    assert set().union(*cited.values()) == {promise for promise, _ in rows}
+
+
+def cited_by_test() -> dict[str, set[str]]:
+    """Every test, with the promises that its docstring or that of its module cites."""
+    cited: dict[str, set[str]] = {}
+    for path in TEST_FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        shared = promises(ast.get_docstring(tree))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                own = promises(ast.get_docstring(node))
+                cited.setdefault(node.name, set()).update(own | shared)
+    return cited
+
+
+def promises(docstring: str | None) -> set[str]:
+    """The ids in *docstring*; `[GATE-1] to [GATE-5]` stands for all between."""
+    text = docstring or ""
+    found = set(PROMISE.findall(text))
+    for kind, first, last in PROMISES.findall(text):
+        found.update(f"{kind}-{number}" for number in range(int(first), int(last) + 1))
+    return found
 
 
 @pytest.mark.parametrize("page", TEXTS, ids=name_of)
