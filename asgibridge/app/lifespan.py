@@ -63,7 +63,7 @@ class Lifespan:
         """The task it runs in, once there is one."""
         return self._task
 
-    async def start(self, timeout: float) -> None:
+    async def start(self, timeout: float) -> None:  # noqa: ASYNC109 - a failure is told
         """Wait until the application has started, *timeout* seconds at most.
 
         Raises:
@@ -77,21 +77,23 @@ class Lifespan:
         self._answer = loop.create_future()
         self._task = loop.create_task(self._run())
         self._to_app.put_nowait({"type": "lifespan.startup"})
+        failure: str | None = (
+            f"the application's startup took longer than {timeout:g} s; "
+            "make it quicker or raise startup_timeout"
+        )
+        has_started = False
         try:
             await asyncio.wait({self._answer}, timeout=timeout)
-            if not self._answer.done():
-                raise LifespanFailed(
-                    f"the application's startup took longer than {timeout:g} s; "
-                    "make it quicker or raise startup_timeout"
-                )
-            failure = self._answer.result()
-            if failure is not None:
-                raise LifespanFailed(failure)
-        except BaseException:  # nobody will ever talk to the application again
-            self._task.cancel()
-            raise
+            if self._answer.done():
+                failure = self._answer.result()
+            has_started = failure is None
+        finally:
+            if not has_started:  # nobody will ever talk to the application again
+                self._task.cancel()
+        if failure is not None:
+            raise LifespanFailed(failure)
 
-    async def stop(self, timeout: float) -> bool:
+    async def stop(self, timeout: float) -> bool:  # noqa: ASYNC109 - a late end is told
         """Have the application shut down, *timeout* seconds at most; return whether it did."""
         if self.stage is not LifespanStage.RUNNING or self._task is None:
             return True
