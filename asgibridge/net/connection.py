@@ -449,7 +449,7 @@ class Connection(Link):
             self._close()
         else:
             self._rest()
-            if self._wiring.is_draining:
+            if self._wiring.closes_idle:
                 # The client was not told, so a request may be on its way: it is served then.
                 self.try_close_idle()
 
@@ -583,12 +583,12 @@ class Connection(Link):
         match self._awaited:
             case Awaited.FIRST_BYTES:
                 self._on_slow_start(now)
-            case Awaited.HEAD if self._parser is not None:
+            case Awaited.HEAD:
                 self._refuse(BadRequest(408, "the request head did not arrive in time"))
             case Awaited.BODY:
                 self._refuse(BadRequest(408, "the request body stopped arriving"))
-            case Awaited.NEXT_REQUEST | Awaited.HEAD:
-                # Idle, or silent since accept: nobody waits for an answer.
+            case Awaited.NEXT_REQUEST | Awaited.FIRST_REQUEST:
+                # Nobody waits for an answer.
                 if not self.try_close_idle():
                     self.expect(self._awaited, self._wiring.timeouts.parking_delay)
             case _:
@@ -599,14 +599,15 @@ class Connection(Link):
         wiring = self._wiring
         exchange = self.exchange
         is_silent = self._is_idle()
-        if is_silent and wiring.is_draining and self.try_close_idle():
+        if is_silent and wiring.closes_idle and self.try_close_idle():
             return
         if self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun):
             wiring.gate.park(self, is_idle=is_silent)
-        self._awaited = _NOTHING if exchange is not None else Awaited.HEAD
         if exchange is not None:
+            self._awaited = _NOTHING
             self._expect_body()
         else:
+            self._awaited = Awaited.FIRST_REQUEST if is_silent else Awaited.HEAD
             wiring.deadlines.set(self, max(now, self.opened_at + wiring.timeouts.header))
 
     def __repr__(self) -> str:

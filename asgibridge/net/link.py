@@ -36,6 +36,7 @@ class Awaited(enum.Enum):
 
     NOTHING = "nothing"
     FIRST_BYTES = "first bytes, before parking"
+    FIRST_REQUEST = "a first request, silent so far"
     HEAD = "the rest of a request head"
     BODY = "more of a request body"
     NEXT_REQUEST = "the next request"
