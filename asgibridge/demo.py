@@ -340,7 +340,8 @@ body { margin: 0; background: var(--paper); color: var(--ink);
        font: 16px/1.55 system-ui, sans-serif; }
 main { max-width: 46rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
 h1 { margin: 0; font-size: 2rem; letter-spacing: -.02em; }
-h1 small { font-size: 1rem; font-weight: 500; color: var(--accent); letter-spacing: 0; }
+h1 small { display: block; font: 500 1rem/1.6 system-ui, sans-serif; color: var(--accent);
+           letter-spacing: 0; }
 h2 { margin: 0 0 .75rem; font-size: 1rem; color: var(--soft); font-weight: 600; }
 p { margin: .35rem 0 0; color: var(--soft); }
 section { margin-top: 1.5rem; padding: 1.25rem; background: var(--card);
@@ -349,9 +350,11 @@ table { width: 100%; border-collapse: collapse; font-size: .9rem; }
 th { width: 11rem; text-align: left; font-weight: 500; color: var(--soft); }
 th, td { padding: .4rem .5rem .4rem 0; vertical-align: top; border-top: 1px solid var(--line); }
 tr:first-child > * { border-top: 0; }
+@media (max-width: 34rem) { th, td { display: block; width: auto; }
+                            td { padding-top: 0; border-top: 0; } }
 td, code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
 code { font-size: .9em; color: var(--ink); }
-ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: .75rem;
+ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .75rem;
      margin: 0; padding: 0; list-style: none; }
 li a { display: block; height: 100%; padding: .75rem .9rem; border: 1px solid var(--line);
        border-radius: .5rem; color: inherit; text-decoration: none; font-size: .85rem; }

@@ -58,7 +58,8 @@ class Wiring:
 
     Attributes:
         may_send_directly: a pool thread may send to a client's socket itself.
-        is_draining: no connection is to be reused any more.
+        is_draining: responses say that their connections are not to be reused.
+        closes_idle: and those which are idle are closed.
         on_ended: called when an exchange is over, if anybody records that (the access log).
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
@@ -79,6 +80,7 @@ class Wiring:
     may_send_directly: bool = False
     acceptor: Acceptor | None = None
     is_draining: bool = False
+    closes_idle: bool = False
     on_ended: Callable[[Exchange, Connection], None] | None = None
     on_refused: Callable[[Connection, int, str], None] | None = None
     on_closed: Callable[[], None] | None = None

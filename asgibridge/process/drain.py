@@ -148,6 +148,7 @@ class Drain:
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look
         await self._go_on_until(begun + self._delay)
+        wiring.closes_idle = True
         self._stop_listening()
         for connection in list(wiring.connections):
             connection.drain()

@@ -30,6 +30,17 @@ class AccessRecorder:
 
     def on_ended(self, exchange: Exchange, connection: Connection) -> None:
         """Record *exchange*, which is over."""
+        self._write(self._describe(exchange, connection))
+
+    def record_last(self, exchange: Exchange, connection: Connection, cut: str) -> None:
+        """Record *exchange*, which the end of the process cuts, for the last `flush`.
+
+        Thread: any, while the loop is stuck.
+        """
+        exchange.cut = exchange.cut or cut
+        self._log.write(self._describe(exchange, connection))
+
+    def _describe(self, exchange: Exchange, connection: Connection) -> AccessRecord:
         now = time.perf_counter()
         times = exchange.times or Times()
         begun = times.begun
@@ -37,24 +48,22 @@ class AccessRecorder:
         head = exchange.head
         response = exchange.response
         thread_id, thread_name = times.thread
-        self._write(
-            AccessRecord(
-                connection.client[0] if connection.client else None,
-                head.method,
-                head.target,
-                head.version,
-                response.status,
-                response.body_bytes,
-                time.time() - (now - begun),
-                now - begun,
-                started - begun,
-                now - started,
-                exchange.cut,
-                head.headers,
-                list(response.headers),
-                thread_id,
-                thread_name,
-            )
+        return AccessRecord(
+            connection.client[0] if connection.client else None,
+            head.method,
+            head.target,
+            head.version,
+            response.status,
+            response.body_bytes,
+            time.time() - (now - begun),
+            now - begun,
+            started - begun,
+            now - started,
+            exchange.cut,
+            head.headers,
+            list(response.headers),
+            thread_id,
+            thread_name,
         )
 
     def on_refused(self, connection: Connection, status: int, reason: str) -> None:

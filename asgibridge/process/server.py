@@ -211,11 +211,18 @@ class Server:
 
         For those who end the process while the loop cannot.
         """
-        if self._drain is not None and self.report is None:
-            with contextlib.suppress(RuntimeError):  # what changes meanwhile cannot be listed
-                self._drain.describe()
         assembly = self._assembly
-        if assembly is not None and assembly.recorder is not None:
+        if assembly is None or self.report is not None:
+            return
+        with contextlib.suppress(RuntimeError):  # what changes meanwhile cannot be listed
+            if self._drain is not None:
+                self._drain.describe()
+            if assembly.recorder is not None:
+                for connection in list(assembly.wiring.connections):
+                    exchange = connection.exchange
+                    if exchange is not None:
+                        assembly.recorder.record_last(exchange, connection, "the process ended")
+        if assembly.recorder is not None:
             assembly.recorder.flush()
 
     async def wait_stopped(self) -> None:
@@ -302,6 +309,8 @@ class Server:
             "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
         }
         logger.info("ready %s", " ".join(f"{name}={value}" for name, value in facts.items()))
+        if self.config.app is None:
+            logger.info("this is the demo; serve your own: asgibridge serve module:app")
 
     async def _stop(self, drain: Drain) -> None:
         try:
