@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from asgibridge.http.lifecycle import PERSISTENCE_MOVES, Persistence, PersistenceEvent
@@ -29,6 +30,11 @@ logger = logging.getLogger("asgibridge")
 # answer before the kernel resets the connection over unread input (RFC 9112 §9.6).
 LINGER_TIME: Final = 2.0
 MAX_LINGERED: Final = 1 << 20
+# In these versions asyncio's own `writelines` never pauses the protocol, so that a client that does
+# not read could fill the memory (CVE-2024-12254).
+_LINES_ARE_BOUNDED: Final = not (
+    (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2)
+)
 
 
 class Awaited(enum.Enum):
@@ -128,8 +134,10 @@ class Link(asyncio.Protocol):
             return
         if len(buffers) == 1:
             transport.write(buffers[0])
-        elif buffers:
+        elif buffers and _LINES_ARE_BOUNDED:
             transport.writelines(buffers)
+        elif buffers:
+            transport.write(b"".join(buffers))
 
     def pause_reading(self) -> None:
         """Leave further bytes in the kernel."""

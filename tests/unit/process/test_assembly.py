@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,8 +14,10 @@ from asgibridge.app.wsgi import WsgiHandler
 from asgibridge.process.assembly import Assembly, assemble
 from asgibridge.process.capacity import default_threads, usable_cpus
 
+Interface = Literal["asgi", "wsgi"]
 
-def assembled(interface: str, **settings: Any) -> Assembly:
+
+def assembled(interface: Interface, **settings: Any) -> Assembly:  # noqa: ANN401 - Config's
     """Assemble the demo; nothing is started or opened."""
     config = Config(app=f"asgibridge.demo:{interface}", interface=interface, **settings)
     loaded = load(config.app, factory=False, app_dir=".", interface=interface)
@@ -44,7 +46,7 @@ async def test_asgi_gets_no_threads_and_no_limit_in_flight() -> None:
 
 
 @pytest.mark.parametrize("interface", ["asgi", "wsgi"])
-async def test_a_limit_that_was_set_holds_for_both(interface: str) -> None:
+async def test_a_limit_that_was_set_holds_for_both(interface: Interface) -> None:
     parts = assembled(interface, max_in_flight=7, worker_connections=70)
     gate = parts.wiring.gate
     assert (gate.max_in_flight, gate.worker_connections) == (7, 70)
