@@ -21,6 +21,12 @@ from asgibridge.http.request import BadRequest, RequestHead
 __all__ = ["BadRequest", "ParserLimits", "RequestHead", "RequestParser"]
 
 _END_MARK: Final = b"\r\n\r\n"
+_CR: Final = ord("\r")
+# Empty lines accepted before a request line.  Old browsers sent one after a POST.
+_MAX_BLANK_LINES: Final = 8
+# Bytes of chunk framing for each byte of data: a chunk of one byte needs five, a cautious client
+# with an extension some more.
+_MAX_OVERHEAD: Final = 16
 _AWAITING_HEAD: Final = Reading.AWAITING_HEAD
 _IN_BODY: Final = Reading.IN_BODY
 _READ: Final = Reading.READ
@@ -95,9 +101,12 @@ class RequestParser:
     """
 
     __slots__ = (
+        "_blank_lines",
+        "_cr",
         "_is_apart",
         "_is_spent",
         "_limits",
+        "_line_ends",
         "_machine",
         "_max_head_size",
         "_overhead",
@@ -123,9 +132,12 @@ class RequestParser:
         self.body_bytes = 0
         self._pieces: list[bytes] = []
         self._raw = b""  # the head as far as it has come
+        self._line_ends = 0  # how many there are in it
+        self._blank_lines = 0  # how many came before it
+        self._cr = b""  # the first half of what may be another blank line
         self._tail = b""  # the last bytes fed, in which an end mark may have begun
         self._remaining = 0  # bytes of a counted body to come
-        self._overhead = 0  # bytes of a chunked body since there was data in it
+        self._overhead = 0  # bytes of a chunked body that were no data
         self._trailers = (0, 0)  # their number and size
 
     @property
@@ -155,10 +167,11 @@ class RequestParser:
         self.head = None
         self._raw = b""
         if self._tail:
-            self.body_bytes = self._overhead = 0
+            self.body_bytes = self._overhead = self._line_ends = 0
             self._pieces = []
             self._tail = b""
             self._trailers = (0, 0)
+        self._blank_lines = 0
         if self._is_spent:
             self._machine = httptools.HttpRequestParser(self)
             self._is_spent = self._is_apart = False
@@ -178,7 +191,13 @@ class RequestParser:
         """
         try:
             size = len(data)
-            if self._raw or size > self._max_head_size or data.find(_END_MARK) != size - 4:
+            if (
+                self._raw
+                or size > self._max_head_size
+                or data.find(_END_MARK) != size - 4
+                or data[0] == _CR
+                or self._cr
+            ):
                 return self._feed_in_steps(data)
             # Nearly always: a whole request without a body, in one piece.
             self._raw = data
@@ -189,20 +208,25 @@ class RequestParser:
             raise _translate(error) from error
         if self.reading is not _READ:
             self._tail = data[-3:]
-            self._check_open_head()
             self._settle_chunked()
         return b""
 
     def _feed_in_steps(self, data: bytes) -> bytes:
+        start = 0
+        if self.reading is _AWAITING_HEAD and not self._raw:
+            data = self._cr + data
+            start = self._skip_blank_lines(data)
         view = memoryview(data)
-        start, size = 0, len(data)
+        size = len(data)
         while start < size and self.reading is not _READ:
             if self.reading is _AWAITING_HEAD:
                 room = self._max_head_size - len(self._raw)
                 stop = min(self._next_mark(data, start), start + room)
-                self._raw += data[start:stop]
+                piece = data[start:stop]
+                self._raw += piece
                 self._feed_machine(view[start:stop])
-                self._check_open_head()
+                if self.reading is _AWAITING_HEAD:
+                    self._check_open_head(piece)
                 self._settle_chunked()
             elif self._remaining:
                 stop = min(size, start + self._remaining)
@@ -212,13 +236,34 @@ class RequestParser:
                 stop = self._next_mark(data, start)
                 before = self.body_bytes
                 self._feed_machine(view[start:stop])
-                self._overhead = 0 if self.body_bytes > before else self._overhead + stop - start
-                if self._overhead > 2 * self._max_head_size:
-                    # A trailer or chunk extension that long is above the limit when it ends.
-                    raise BadRequest(431, "a chunk extension or trailer is too large")
+                self._check_overhead(stop - start - (self.body_bytes - before))
             self._tail = (self._tail + data[max(start, stop - 3) : stop])[-3:]
             start = stop
         return data[start:]
+
+    def _skip_blank_lines(self, data: bytes) -> int:
+        """Return where the request line begins; RFC 9112 §2.2 lets empty lines precede it."""
+        start = 0
+        while data.startswith(b"\r\n", start):
+            start += 2
+            self._blank_lines += 1
+            if self._blank_lines > _MAX_BLANK_LINES:
+                raise BadRequest(400, "too many empty lines before a request")
+        self._cr = b""
+        if data[start:] == b"\r":
+            self._cr = b"\r"
+            return len(data)
+        return start
+
+    def _check_overhead(self, size: int) -> None:
+        """Bound chunk sizes, extensions and trailers, of which *size* more bytes have come.
+
+        A trailer or extension of more than `max_head_size` is refused when it ends; this is for
+        those that do not end, and for many of them around little data.
+        """
+        self._overhead += size
+        if self._overhead > 2 * self._max_head_size + _MAX_OVERHEAD * self.body_bytes:
+            raise BadRequest(431, "chunk extensions or trailers are too large")
 
     def _next_mark(self, data: bytes, start: int) -> int:
         """Return where the next CRLF CRLF ends; it may have begun in what was fed before."""
@@ -265,15 +310,21 @@ class RequestParser:
         self._machine.feed_data(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + _END_MARK)
         self._is_spent = self._is_apart = True
 
-    def _check_open_head(self) -> None:
-        """Apply the limits to a head that is still arriving."""
-        if self.reading is not _AWAITING_HEAD:
-            return
-        line, mark, lines = self._raw.lstrip(b"\r\n").partition(b"\r\n")
-        target = line.split(b" ", 2)[1:2]
-        self._check_counts(len(target[0]) if target else 0, lines.count(b"\r\n"))
-        if len(self._raw) >= self._max_head_size:
-            status = 431 if mark else 414
+    def _check_open_head(self, piece: bytes) -> None:
+        """Apply the limits to a head that is still arriving, last with *piece*.
+
+        It may arrive byte by byte, so whatever is done here is done as often.
+        """
+        raw = self._raw
+        self._line_ends += piece.count(b"\n")
+        target_size = 0
+        if not self._line_ends:
+            first = raw.find(b" ")
+            last = raw.find(b" ", first + 1) if first >= 0 else -1
+            target_size = (last if last >= 0 else len(raw)) - first - 1 if first >= 0 else 0
+        self._check_counts(target_size, self._line_ends - 1)
+        if len(raw) >= self._max_head_size:
+            status = 431 if self._line_ends else 414
             raise BadRequest(status, f"the request head is larger than {self._max_head_size} bytes")
 
     def _check_counts(self, target_size: int, headers: int) -> None:
@@ -290,10 +341,7 @@ class RequestParser:
         if self.head is not None:
             # Cannot happen while messages end in CRLF CRLF; if it does, trust nothing more.
             raise BadRequest(400, "a request began before the end of another")
-        raw = self._raw
-        if raw[:2] == b"\r\n":
-            raw = _without_blank_lines(raw)
-        lines = raw[:-4].split(b"\r\n")
+        lines = self._raw[:-4].split(b"\r\n")
         line = lines[0].split(b" ")
         if len(line) != 3:  # noqa: PLR2004 - method, target, version
             raise BadRequest(400, "the request line is ill-formed")
@@ -372,12 +420,6 @@ class _BodyReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._is_head_over:
             self._parser.on_trailer(name, value)
-
-
-def _without_blank_lines(raw: bytes) -> bytes:
-    while raw[:2] == b"\r\n":
-        raw = raw[2:]  # RFC 9112 §2.2: empty lines before the request line are ignored
-    return raw
 
 
 def _check_version(version: bytes) -> str:

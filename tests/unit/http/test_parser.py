@@ -140,3 +140,31 @@ def test_header_cache_does_not_leak_values_between_requests() -> None:
         found.start_next()
 
     assert values == [(b"one", b"one"), (b"two", b"two"), (b"one", b"one")]
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_few_empty_lines_before_a_request_are_skipped_and_many_refused(step: int) -> None:
+    found = parser(max_head_size=len(GET))
+    feed_by(found, b"\r\n" * 8 + GET, step)
+    assert found.is_complete
+
+    with pytest.raises(BadRequest, match="empty lines"):
+        feed_by(parser(), b"\r\n" * 9 + GET, step)
+
+
+def test_empty_lines_alone_are_no_request() -> None:
+    found = parser()
+    found.feed(b"\r\n\r")
+
+    assert found.is_pristine
+
+
+def test_chunk_framing_is_bounded_by_the_data_in_it() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    found = parser(max_head_size=100)
+    feed_by(found, head + b"1\r\na\r\n" * 1000, 7)
+    with pytest.raises(BadRequest) as refusal:
+        feed_by(parser(max_head_size=100), head + b"1;eeeeeeeeeeeeeeee\r\na\r\n" * 1000, 7)
+
+    assert found.body_bytes == 1000
+    assert refusal.value.status == 431
