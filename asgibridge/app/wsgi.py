@@ -111,6 +111,7 @@ class WsgiHandler:
         self.is_queue_empty = pool.is_queue_empty
         self._defer = defer
         self._batch: list[WsgiCall] = []
+        self._seen = 0  # how many were in the batch at the last look
 
     @property
     def overdue(self) -> int:
@@ -129,6 +130,15 @@ class WsgiHandler:
             self._defer(self._submit)
 
     def _submit(self) -> None:
+        size = len(self._batch)
+        if self._seen < size > 1:
+            # While requests keep coming in, take another look: each hand-over to the threads and
+            # back costs as much as a request, so the fewer the better.  A single request goes at
+            # once, and each connection has one at most, so this ends.
+            self._seen = size
+            self._defer(self._submit)
+            return
+        self._seen = 0
         batch, self._batch = self._batch, []
         self._pool.submit(batch)
 

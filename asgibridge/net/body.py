@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 import threading
@@ -44,6 +45,8 @@ class BodyBuffer:
             spilled.write(self._file.getbuffer())
             self._file = spilled
         self._file.write(data)
+        # Now, where a full disk can be answered with 507, not when a thread rewinds the file.
+        self._file.flush()
 
     def try_claim(self) -> bool:
         """Take the right to `open` or `close`; return False if it has gone.  Thread: any.
@@ -59,4 +62,5 @@ class BodyBuffer:
 
     def close(self) -> None:
         """Throw the body away."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
+            self._file.close()
