@@ -45,6 +45,9 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         case "/slow":
             say("in /slow")
             time.sleep(float(environ["QUERY_STRING"] or "0.5"))
+        case "/drips":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return drip()
         case "/closes-slowly":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return ClosesSlowly()
@@ -52,6 +55,13 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
             pass
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return body
+
+
+def drip() -> Iterator[bytes]:
+    yield b"hel"
+    say("in /drips")
+    time.sleep(0.5)
+    yield b"lo"
 
 
 class ClosesSlowly:

@@ -142,6 +142,21 @@ def test_a_request_in_flight_is_answered_with_connection_close(loop: str) -> Non
 
 
 @loops
+def test_a_connection_whose_answer_promised_keep_alive_is_closed_behind_it(loop: str) -> None:
+    """[STOP-1] The head was sent before the signal came."""
+    with serving("stopping_wsgi", loop, grace=20) as server:
+        client = server.occupy("/drips")
+        code, seconds = server.stop()
+        assert code == 0
+        assert seconds < 0.5 + SLACK
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+        assert b"connection: close" not in answer.lower()
+        assert answer.endswith(b"2\r\nlo\r\n0\r\n\r\n")
+
+
+@loops
 def test_work_behind_an_answer_is_waited_for(loop: str) -> None:
     """[STOP-1] What a WSGI application does in `close()` and an ASGI one after its last message."""
     with serving("stopping_asgi", loop, grace=20) as server:
