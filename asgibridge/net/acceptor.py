@@ -48,6 +48,10 @@ WORTH_LOGGING: Final = 1.0
 # Seconds after which idle connections, none of which could be closed, are looked at again: they had
 # just received something, or had not yet taken their last answer.
 EVICTION_RETRY: Final = 0.1
+# Seconds that waiting clients give a new connection to send something, before it is parked early.
+# Far more than a client on the same machine needs, far less than the parking delay: silent clients
+# (preconnected browsers, load balancers, slow attackers) must not hold up those with requests.
+PATIENCE: Final = 0.002
 # Seconds for which the answer to "is anybody waiting?" is good enough.
 _CONTENTION_CACHE: Final = 0.005
 
@@ -108,7 +112,10 @@ class Acceptor:
     Attributes:
         watch: whether the listeners are watched.
         reason: why not, while paused.
+        park_silent: parks the new connections that have sent nothing, if there are any.
     """
+
+    park_silent: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -133,6 +140,7 @@ class Acceptor:
         self._is_announced = False
         self._is_short = False  # of descriptors or memory
         self._eviction: asyncio.Handle | None = None
+        self._patience: asyncio.Handle | None = None
         self._contention = (0.0, False)
         self._to_drain: dict[Listener, int | None] = {}
         self._on_drained: Callable[[], None] | None = None
@@ -243,6 +251,14 @@ class Acceptor:
         self._reason_since = now
         if reason is PauseReason.WORKER_CONNECTIONS and self._eviction is None:
             self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
+        elif reason is PauseReason.MAX_IN_FLIGHT and self._patience is None:
+            self._patience = self._loop.call_later(PATIENCE, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        """Let nobody wait for those who do not even send a request [GATE-5]."""
+        self._patience = None
+        if self.reason is PauseReason.MAX_IN_FLIGHT and self.park_silent is not None:
+            self.park_silent()
 
     def _waits_for_resources(self) -> bool:
         return self.reason is PauseReason.RESOURCES

@@ -21,6 +21,7 @@ from asgibridge.net.exchange import Exchange, Times
 from asgibridge.net.gate import Standing
 from asgibridge.net.link import LINGER_TIME, Awaited, Link
 from asgibridge.net.sendfile import FileSender
+from asgibridge.net.sockets import has_waiting_client
 
 if TYPE_CHECKING:
     import socket
@@ -593,6 +594,16 @@ class Connection(Link):
                     self.expect(self._awaited, self._wiring.timeouts.parking_delay)
             case _:
                 super().on_deadline(now)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it waits for its first bytes, and counts as in flight meanwhile."""
+        return self._awaited is Awaited.FIRST_BYTES and self.standing is _IN_FLIGHT
+
+    def park_if_silent(self) -> None:
+        """Do not wait for the parking delay, unless bytes have come by now."""
+        if self._is_idle() and not has_waiting_client(self._socket):
+            self._on_slow_start(self.loop.time())
 
     def _on_slow_start(self, now: float) -> None:
         """Stop counting a connection that is silent or slow as in flight [GATE-2]."""

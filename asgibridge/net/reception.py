@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asgibridge.net.connection import Connection
 
@@ -19,6 +19,9 @@ __all__ = ["Reception"]
 
 logger = logging.getLogger("asgibridge")
 
+# New connections remembered, before those who have sent something are sorted out.
+_MAX_FRESH: Final = 256
+
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
@@ -31,6 +34,8 @@ class Reception:
         self._servers: dict[Listener, ServerAddress | None] = {}
         # Held until each is done: the loop keeps weak references only.
         self._opening: set[asyncio.Task[None]] = set()
+        # Those who may not have sent anything yet.
+        self._fresh: list[Connection] = []
 
     def admit(self, sock: socket.socket, address: object, listener: Listener) -> None:
         """Count *sock* in and give it a connection.  Called right after accept(2), with room."""
@@ -46,9 +51,20 @@ class Reception:
         wiring.gate.enter(connection)
         wiring.counters.accepted += 1
         wiring.connections.add(connection)
+        self._fresh.append(connection)
+        if len(self._fresh) > _MAX_FRESH:
+            self._fresh = [each for each in self._fresh if each.is_fresh]
         task = wiring.loop.create_task(self._open(connection, sock))
         self._opening.add(task)
         task.add_done_callback(lambda done: self._on_opened(done, connection, sock))
+
+    def park_silent(self) -> None:
+        """Park the new connections that have sent nothing, though others wait to be let in."""
+        fresh, self._fresh = self._fresh, []
+        # Parking lets others in at once, who are added to the new list.
+        for connection in fresh:
+            if connection.is_fresh:
+                connection.park_if_silent()
 
     async def _open(self, connection: Connection, sock: socket.socket) -> None:
         await self._wiring.loop.connect_accepted_socket(lambda: connection, sock)

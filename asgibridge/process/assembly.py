@@ -113,6 +113,7 @@ def assemble(
         wiring.on_refused = recorder.on_refused
     reception = Reception(wiring)
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
+    acceptor.park_silent = reception.park_silent
     wiring.acceptor = acceptor
     return Assembly(
         wiring=wiring,

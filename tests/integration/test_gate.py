@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import threading
@@ -380,3 +381,18 @@ def test_shortage_of_descriptors_passes(loop: str) -> None:
         log = "\n".join(command.log_lines)
     assert log.count("cannot accept: Too many open files") == 1
     assert log.count("accepting again") == 1
+
+
+async def test_silent_clients_hardly_delay_those_with_requests() -> None:
+    """While others wait, a connection that sends nothing is parked long before its delay [GATE-5].
+
+    With a parking delay of ten seconds, forty of them would be four hundred seconds.
+    """
+    settings = {"max_in_flight": 1, "parking_delay": 10.0, "graceful_timeout": 1.0}
+    async with serving(hello, **settings) as server, contextlib.AsyncExitStack() as stack:
+        for _ in range(40):
+            await stack.enter_async_context(RawClient.connect(server.urls[0]))
+        client = await stack.enter_async_context(RawClient.connect(server.urls[0]))
+        await client.write(GET)
+
+        assert (await client.read_response()).status == 200
