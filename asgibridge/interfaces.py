@@ -33,6 +33,7 @@ class Exchange(Protocol):
         client: address and port of the client; None on a Unix socket.
         server: address and port that the client reached; path and None on a Unix socket.
         is_gone: whether nobody is left to answer.  Thread: any.
+        is_body_complete: whether the whole request has been received.
     """
 
     head: RequestHead
@@ -41,6 +42,7 @@ class Exchange(Protocol):
     client: Client
     server: ServerAddress
     is_gone: bool
+    is_body_complete: bool
 
     # --- for handlers on the loop
 
@@ -49,6 +51,9 @@ class Exchange(Protocol):
 
     async def wait_ended(self) -> None:
         """Wait until the response is complete or the client is gone."""
+
+    def give_up_body(self) -> None:
+        """Nobody will read the rest of the body; to be called before the head is rendered."""
 
     def write(self, buffers: list[bytes]) -> None:
         """Hand over a part of the rendered response."""

@@ -249,6 +249,8 @@ class _AsgiCall:
             if end:
                 buffers.append(end)
         else:
+            if not self.exchange.is_body_complete:
+                self.exchange.give_up_body()
             buffers = response.whole(self._status, self._line or b"", self._headers, body)
         self.is_complete = True
         self.exchange.finish(buffers)

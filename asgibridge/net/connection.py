@@ -458,17 +458,20 @@ class Connection(Link):
         """The answer is sent, but the body has not been read: throw away a little, or close."""
         parser = self._parser
         assert parser is not None  # noqa: S101 - a request is being read
-        left = exchange.head.content_length
-        if (
-            exchange.is_continue_due
-            or self._persistence is not _REUSE
-            or (left is not None and left - parser.body_bytes > MAX_DISCARDED)
-        ):
+        if self._persistence is not _REUSE or self.cannot_discard(exchange):
             self._linger()
             return
         self._discarded = 0
         self.resume_reading()
         self._discard(parser)
+
+    def cannot_discard(self, exchange: Exchange) -> bool:
+        """Say whether the rest of the body is too much, or too uncertain, to be thrown away."""
+        if self._parser is None:
+            return False
+        length = exchange.head.content_length
+        is_much = length is not None and length - self._parser.body_bytes > MAX_DISCARDED
+        return is_much or exchange.is_continue_due
 
     def _discard(self, parser: RequestParser) -> None:
         """Throw away the rest of a body that nobody wanted."""

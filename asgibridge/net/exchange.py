@@ -204,6 +204,11 @@ class Exchange:
             self._reader = connection.loop.create_future()
         await asyncio.shield(self._reader)
 
+    def give_up_body(self) -> None:
+        """Nobody will read the rest of the body: tell the client if that ends the connection."""
+        if self.connection is not None and self.connection.cannot_discard(self):
+            self.response.keep_alive = False
+
     def write(self, buffers: list[bytes]) -> None:
         """Hand over a part of the rendered response."""
         if self.connection is not None:

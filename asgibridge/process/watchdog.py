@@ -55,7 +55,7 @@ class Watchdog:
     """
 
     def __init__(self, before_end: Callable[[], None]) -> None:
-        """Start the thread; it sleeps until a deadline is set.
+        """Start the threads; they sleep until a deadline is set.
 
         *before_end* is called before the process is ended, in a thread of its own, to write what
         is still in memory.
@@ -63,8 +63,11 @@ class Watchdog:
         self._before_end = before_end
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._has_last_resort = False
-        self._thread = threading.Thread(target=self._watch, name="asgibridge-watchdog", daemon=True)
-        self._thread.start()
+        # Started now: Python 3.12 starts no thread while it shuts down, which is when it matters.
+        self._last_words: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._is_told = threading.Event()
+        for target, name in ((self._watch, "watchdog"), (self._report, "last-words")):
+            threading.Thread(target=target, name=f"asgibridge-{name}", daemon=True).start()
 
     def set(self, deadline: float, exit_code: int, what: str) -> None:
         """End the process with *exit_code* at *deadline* (`time.monotonic()`), for *what*.
@@ -113,17 +116,21 @@ class Watchdog:
 
     def _end(self, order: _Order) -> None:
         try:
-            report = threading.Thread(target=self._report, args=(order.what,), daemon=True)
-            report.start()
-            report.join(_REPORT_TIME)
+            self._last_words.put(order.what)
+            self._is_told.wait(_REPORT_TIME)
         finally:
             os._exit(order.exit_code)
 
-    def _report(self, what: str) -> None:
-        logger.critical("%s: ending the process now; stacks follow\n%s", what, format_all_threads())
-        self._before_end()
-        for handler in logging.getLogger("asgibridge").handlers:
-            handler.flush()
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
+    def _report(self) -> None:
+        what = self._last_words.get()
+        try:
+            stacks = format_all_threads()
+            logger.critical("%s: ending the process now; stacks follow\n%s", what, stacks)
+            self._before_end()
+            for handler in logging.getLogger("asgibridge").handlers:
+                handler.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        finally:
+            self._is_told.set()

@@ -105,11 +105,21 @@ async def test_requests_held_back_are_bounded() -> None:
 async def test_bodies_in_advance_do_not_make_more_be_held() -> None:
     """An application that asks for its body must not have the next requests read in."""
     held: list[int] = []
-    async with serving(body_size) as server, clients_of(server.urls) as (client,):
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def taking_its_time() -> dict[str, Any]:
+            message = await receive()
+            await asyncio.sleep(0.0001)
+            return message
+
+        await body_size(scope, taking_its_time, send)
+
+    async with serving(app) as server, clients_of(server.urls) as (client,):
         connections = server._assembly.wiring.connections  # type: ignore[union-attr]
-        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+        padding = b"X-Padding: " + b"x" * 1000
+        post = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n%b\r\n\r\nhello" % padding
         client.patience = 20.0
-        count = 20_000
+        count = 3_000
         sending = asyncio.ensure_future(client.write(post * count))
         for _ in range(count):
             assert (await client.read_response()).body == b"5"
@@ -447,3 +457,22 @@ async def test_spooled_uploads_leave_no_files_behind(
         await until(lambda: server.statistics().gate.open == 0)
         assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240 - a moment
         await until(lambda: descriptors() == before)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "closes"),
+    [
+        (b"Content-Length: 1000000\r\n", b"abc", True),
+        (b"Content-Length: 4\r\nExpect: 100-continue\r\n", b"", True),
+        (b"Content-Length: 1000\r\n", b"abc", False),
+    ],
+)
+async def test_client_is_told_if_its_unread_body_ends_the_connection(
+    headers: bytes, body: bytes, *, closes: bool
+) -> None:
+    async with serving(path_of) as server, RawClient.connect(server.urls[0]) as client:
+        await client.write(b"POST /p HTTP/1.1\r\nHost: a\r\n" + headers + b"\r\n" + body)
+        response = await client.read_response()
+
+    assert response.status == 200
+    assert closes == (("connection", "close") in response.headers)

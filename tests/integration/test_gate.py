@@ -356,6 +356,26 @@ async def test_old_connection_is_kept_as_long_as_nobody_waits() -> None:
         assert await pipelined_pair(app, server, old) == [None, None]
 
 
+async def test_old_connection_is_kept_when_another_process_took_the_waiting_client() -> None:
+    """[GATE-6]: being at the limit is no reason; only somebody who waits is."""
+    app = Turnstile()
+    async with serving(app, max_in_flight=1) as server:
+        url = server.urls[0]
+        async with clients_of([url]) as (old,):
+            app.let_go()
+            assert (await old.request(GET)).status == 200
+            await grown_old()
+            await old.write(GET + GET)
+            await until(lambda: len(app.ports) == 2)
+            async with clients_of([url]):
+                await until(lambda: server.statistics().is_paused)
+                taken, _ = server._listeners[0].socket.accept()
+                with taken:
+                    app.let_go(2)
+                    for _ in range(2):
+                        assert (await old.read_response()).header("connection") is None
+
+
 # --- out of descriptors
 
 

@@ -63,6 +63,7 @@ class FakeExchange:
         self.client = client
         self.server = server
         self.is_gone = False
+        self.is_body_complete = True
         self.sent = b""
         self.is_over = False
         self.failed: int | None = None
@@ -91,6 +92,9 @@ class FakeExchange:
 
     async def wait_ended(self) -> None:
         await self.ended.wait()
+
+    def give_up_body(self) -> None:
+        raise AssertionError("the body of a fake exchange is complete")
 
     def write(self, buffers: list[bytes]) -> None:
         if not self.is_gone:
