@@ -13,11 +13,12 @@ from __future__ import annotations
 import enum
 import errno
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.net.deadlines import NEVER, Deadlines
 from asgibridge.net.gate import Full, Gate
+from asgibridge.net.pauses import PauseReason, PauseTimes
 from asgibridge.net.sockets import accept_queue_length, has_waiting_client
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from asgibridge.net.sockets import Listener
 
-__all__ = ["Acceptor", "AcceptorSettings", "PauseReason", "PauseTimes", "Watch"]
+__all__ = ["Acceptor", "AcceptorSettings", "Watch"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -65,16 +66,6 @@ class Watch(enum.Enum):
     CLOSED = "closed"
 
 
-class PauseReason(enum.Enum):
-    """Why the listeners are not watched."""
-
-    WORKER_CONNECTIONS = "worker_connections"
-    MAX_IN_FLIGHT = "max_in_flight"
-    RESOURCES = "resources"
-
-    __hash__ = object.__hash__
-
-
 _REASONS: Final = {
     Full.WORKER_CONNECTIONS: PauseReason.WORKER_CONNECTIONS,
     Full.MAX_IN_FLIGHT: PauseReason.MAX_IN_FLIGHT,
@@ -94,16 +85,6 @@ class AcceptorSettings:
 
     batch: int = 8
     eviction_delay: float = 0.0
-
-
-@dataclass(slots=True)
-class PauseTimes:
-    """Seconds spent paused, by reason, and how often."""
-
-    seconds: dict[PauseReason, float] = field(
-        default_factory=lambda: dict.fromkeys(PauseReason, 0.0)
-    )
-    count: int = 0
 
 
 class Acceptor:
@@ -200,9 +181,11 @@ class Acceptor:
     # --- accepting
 
     def _on_readable(self, listener: Listener) -> None:
-        for _ in range(self._settings.batch):
+        for accepted in range(self._settings.batch):
             full = self._gate.full()
             if full is not None:
+                if accepted:
+                    break  # perhaps nobody else waits; if so, the next event will tell
                 self._pause(_REASONS[full])
                 return
             if not self._accept_one(listener):
@@ -265,7 +248,7 @@ class Acceptor:
 
     def _note_time(self, now: float) -> None:
         assert self.reason is not None  # noqa: S101 - a pause has a reason
-        self.times.seconds[self.reason] += now - self._reason_since
+        self.times.add(self.reason, now - self._reason_since)
 
     def _on_change(self, *, is_closing: bool) -> None:
         """Use the room that a connection has made by parking, or is making by closing [GATE-3]."""

@@ -28,11 +28,11 @@ from asgibridge.net.acceptor import (
     RESOURCE_PAUSE,
     Acceptor,
     AcceptorSettings,
-    PauseReason,
     Watch,
 )
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Full, Gate, Standing
+from asgibridge.net.pauses import PauseReason
 
 if TYPE_CHECKING:
     import pytest

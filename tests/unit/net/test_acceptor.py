@@ -15,11 +15,11 @@ from asgibridge.net.acceptor import (
     WORTH_LOGGING,
     Acceptor,
     AcceptorSettings,
-    PauseReason,
     Watch,
 )
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
+from asgibridge.net.pauses import PauseReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
