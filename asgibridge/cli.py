@@ -22,6 +22,7 @@ from asgibridge.config.kinds import Shape, nearest
 from asgibridge.config.settings import OPTIONS
 from asgibridge.config.sources import CONFIG_VARIABLE, DEFAULT_FILE, Resolved, resolve
 from asgibridge.errors import ApplicationRaised, AsgibridgeError, SettingsError, StartError
+from asgibridge.process.standard_streams import open_standard_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -306,21 +307,9 @@ def completion(shell: str) -> int:
     return EXIT_OK
 
 
-def _open_standard_descriptors() -> None:
-    """Put /dev/null where stdin, stdout or stderr are closed.
-
-    Else the loop's own descriptors get these numbers, which libuv takes as a fatal error.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
-
-
 def main() -> None:
     """Run the command line and exit."""
-    _open_standard_descriptors()
+    open_standard_descriptors()
     program.main()
 
 

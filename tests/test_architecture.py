@@ -23,13 +23,11 @@ TESTED_ELSEWHERE: Final[dict[str, tuple[str | None, str]]] = {
     "__main__.py": ("system/test_command_line.py", "two lines, which only a command runs"),
     "config/groups.py": ("test_generated_docs.py", "headings without behaviour"),
     "interfaces.py": (None, "protocols and names of types: mypy is their test"),
-    "net/connection.py": ("integration/test_connection.py", "what a client sees of it counts"),
-    "net/exchange.py": ("integration/test_connection.py", "the connection's other half"),
-    "net/link.py": ("integration/test_connection.py", "the connection's lower half"),
-    "net/reception.py": ("integration/test_gate.py", "needs a kernel that connects clients"),
-    "net/sendfile.py": ("integration/test_wsgi_conformance.py", "needs a kernel that sends files"),
-    "net/shutter.py": ("system/test_stopping_under_load.py", "needs a kernel's queue"),
     "net/wiring.py": (None, "fields without behaviour, filled by process/assembly.py"),
+    "process/standard_streams.py": (
+        "system/test_closed_descriptors.py",
+        "closing those of the tests would blind them",
+    ),
 }
 
 # Module -> why it is one thing although it is long.
