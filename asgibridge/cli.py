@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -139,7 +140,7 @@ class SettingsCommand(click.Command):
                     aside=note(option),
                     width=formatter.width,
                     emphasise=_bold,
-                    soften=_dim,
+                    soften=partial(click.style, dim=True),
                 )
             )
         _write_other_options(self, ctx, formatter)
@@ -396,7 +397,3 @@ def _colour() -> bool | None:
 
 def _bold(words: str) -> str:
     return click.style(words, bold=True)
-
-
-def _dim(words: str) -> str:
-    return click.style(words, dim=True)
