@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["SignalRelay"]
+
+# Seconds for the thread to read what is left; it needs none of them.
+_END_TIME: Final = 1.0
 
 
 class SignalRelay:
@@ -30,13 +33,18 @@ class SignalRelay:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._relay, name="asgibridge-signals", daemon=True).start()
+        self._thread = threading.Thread(target=self._relay, name="asgibridge-signals", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
-        """Give the descriptor of before back, and end the thread.  Thread: main."""
+        """Give the descriptor of before back, and end the thread.  Thread: main.
+
+        *on_signal* is not called any more afterwards, not even for a signal of a moment ago.
+        """
         if signal.set_wakeup_fd(self._before) != self._writer:
             signal.set_wakeup_fd(-1)  # somebody has set another meanwhile, and is gone as well
         os.close(self._writer)
+        self._thread.join(_END_TIME)
 
     def _relay(self) -> None:
         while numbers := os.read(self._reader, 64):

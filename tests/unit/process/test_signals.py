@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import signal
+import threading
 
 from asgibridge.process.signals import SignalRelay
 
@@ -29,3 +30,26 @@ def test_the_descriptor_of_before_is_given_back() -> None:
     signal.set_wakeup_fd(before)
     SignalRelay(lambda _: None).close()
     assert signal.set_wakeup_fd(before) == before
+
+
+def test_nothing_is_told_after_the_close() -> None:
+    """Not even late: whoever closes has called off what a signal began."""
+    is_closed = False
+    told_late: list[int] = []
+
+    def on_signal(number: int) -> None:
+        slow.wait(0.2)
+        if is_closed:
+            told_late.append(number)
+
+    slow = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        relay = SignalRelay(on_signal)
+        signal.raise_signal(signal.SIGUSR1)
+        relay.close()
+        is_closed = True
+        assert slow.wait(0.3) is False
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told_late == []
