@@ -4,9 +4,9 @@ Our own threads, and daemons: `concurrent.futures` joins its threads at exit, so
 request would keep a process that was told to stop.
 
 Under the GIL a thread that is woken can only wait for the one that runs, so waking all of them for
-a burst costs more than most requests do.  At most one wake is under way at any time, and whoever
-takes work while there is more passes the wake on: the threads come one by one, as long as there is
-something to do, and not at all when the first has done it.  `_Queue` says why no wake is lost.
+a burst of quick requests costs more than the requests do.  So one is woken first.  If it finds work
+left, the thread before it may be waiting inside the application: then it wakes two, each of them
+two, and soon there is a thread for each piece of work.  `_Queue` says why no wake is lost.
 """
 
 from __future__ import annotations
@@ -58,39 +58,37 @@ class _Slot(Generic[W]):
 
 
 class _Queue(Generic[W]):
-    """Hands out work, and wakes the threads that wait for it, one at a time.
+    """Hands out work, and wakes as many of the threads that wait for it as it takes.
 
     [POOL-1] Whenever the lock is free: if work is queued and a thread sleeps, a wake is under way,
     or a thread that runs has yet to take work or to look whether there is more.
 
     It holds because a thread goes to sleep only with the lock and when nothing is queued; because
-    `put` adds work with the lock, and wakes unless a wake is under way or nobody sleeps; and
-    because a thread that was woken ends the wake with the lock and then takes work as every other
-    does, passing the wake on if there is more.
+    `put` adds work with the lock, and wakes a thread unless a wake is under way or nobody sleeps;
+    and because a thread that was woken ends its wake with the lock, wakes others for what is left,
+    and then takes work as every other does, passing a wake on if there is more.
 
     Taking work needs no lock: `deque.popleft` is atomic, with and without a GIL.  Nor does the look
-    whether to pass the wake on: it can be wrong only while somebody else is about to put it right,
+    whether to pass a wake on: it can be wrong only while somebody else is about to put it right,
     by one of the three ways above.
     """
 
-    __slots__ = ("_is_waking", "_items", "_lock", "_sleepers", "_wake")
+    __slots__ = ("_items", "_lock", "_waking", "sleepers")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: deque[W | None] = deque()
-        self._sleepers = 0
-        self._is_waking = False
-        # A binary semaphore: released once for each wake, and acquired by the one who wakes.
-        self._wake = threading.Lock()
-        self._wake.acquire()
+        # A taken lock for each sleeping thread, released by whoever wakes it.
+        self.sleepers: list[threading.Lock] = []
+        self._waking = 0  # wakes under way
 
     def put(self, items: Iterable[W | None]) -> None:
         """Queue *items*, perhaps none, and wake a thread if one is due.  Thread: any."""
         with self._lock:
             self._items.extend(items)
-            is_due = self._take_wake()
-        if is_due:
-            self._wake.release()
+            due = self._take_sleepers(0 if self._waking else 1)
+        for sleeper in due:
+            sleeper.release()
 
     def get(self) -> W | None:
         """Wait for work and take it.  Thread: pool."""
@@ -101,35 +99,45 @@ class _Queue(Generic[W]):
             except IndexError:
                 self._sleep()
                 continue
-            if items and self._sleepers and not self._is_waking:
+            if items and self.sleepers and not self._waking:
                 self.put(())
             return item
 
     def _sleep(self) -> None:
         """Sleep until woken, unless work has come.  Thread: pool."""
+        sleeper = self._new_sleeper()
         with self._lock:
             if self._items:
                 return
-            self._sleepers += 1
-        self._wake.acquire()
+            self.sleepers.append(sleeper)
+        sleeper.acquire()
         with self._lock:
-            self._is_waking = False
+            self._waking -= 1
+            # If there is more than one piece of work left, those who were awake before are not
+            # doing it: perhaps they wait inside the application.  Each who finds it so wakes two.
+            due = self._take_sleepers(min(2, len(self._items) - 1 - self._waking))
+        for other in due:
+            other.release()
 
     def qsize(self) -> int:
         """Count what is queued."""
         return len(self._items)
 
-    def is_empty(self) -> bool:
-        """Say whether nothing is queued."""
-        return not self._items
+    def _take_sleepers(self, at_most: int) -> list[threading.Lock]:
+        """Choose who is to be woken; the caller does it.  Needs: self._lock."""
+        number = min(at_most, len(self._items), len(self.sleepers))
+        if number <= 0:
+            return []
+        due = self.sleepers[-number:]  # those who slept last: their caches are warm
+        del self.sleepers[-number:]
+        self._waking += number
+        return due
 
-    def _take_wake(self) -> bool:
-        """Decide whether somebody must be woken; the caller does it.  Needs: self._lock."""
-        if self._is_waking or not self._sleepers or not self._items:
-            return False
-        self._is_waking = True
-        self._sleepers -= 1
-        return True
+    def _new_sleeper(self) -> threading.Lock:
+        """Make a binary semaphore, taken: whoever acquires it sleeps until it is released."""
+        lock = threading.Lock()
+        lock.acquire()
+        return lock
 
 
 class ThreadPool(Generic[W]):
@@ -141,7 +149,6 @@ class ThreadPool(Generic[W]):
     def __init__(self, size: int, *, name: str = "asgibridge") -> None:
         """Prepare *size* threads, named *name*-1 and so on; `start` starts them."""
         self._queue: _Queue[W] = _Queue()
-        self.is_queue_empty = self._queue.is_empty
         self._slots: list[_Slot[W]] = [_Slot() for _ in range(size)]
         self._name = name
 
@@ -172,6 +179,17 @@ class ThreadPool(Generic[W]):
             if slot.thread is not None:
                 slot.thread.join(max(0.0, deadline - clock()))
         return not any(slot.thread is not None and slot.thread.is_alive() for slot in self._slots)
+
+    def is_quick(self) -> bool:
+        """Say whether the threads keep up: at most one is at work and another just awake.
+
+        Thread: any; the answer may be old at once.
+        """
+        return len(self._queue.sleepers) >= len(self._slots) - 2
+
+    def is_alone(self) -> bool:
+        """Say whether the asking thread is the only one at work.  Thread: pool; likewise."""
+        return len(self._queue.sleepers) == len(self._slots) - 1
 
     def statistics(self) -> PoolStatistics:
         """Return the counts at this moment."""

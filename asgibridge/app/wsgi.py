@@ -108,7 +108,7 @@ class WsgiHandler:
         if timeouts is not None and timeouts != WsgiTimeouts() and deadlines is not None:
             self.timekeeper = Timekeeper(timeouts, deadlines, clock, self._tell_overdue)
         self._pool = pool
-        self.is_queue_empty = pool.is_queue_empty
+        self.is_alone = pool.is_alone
         self._defer = defer
         self._batch: list[WsgiCall] = []
         self._seen = 0  # how many were in the batch at the last look
@@ -123,15 +123,20 @@ class WsgiHandler:
         call = WsgiCall(self, exchange)
         if self.timekeeper is not None:
             self.timekeeper.note_queued(call)
-        # All that the loop reads in one turn goes to the pool together: a thread that woke for the
-        # first request would only fight the loop for the GIL while it reads the others.
-        self._batch.append(call)
-        if len(self._batch) == 1:
+        # While the threads keep up, what the loop reads in one turn goes to them together: one that
+        # woke for the first request would only fight the loop for the GIL over the others.  While
+        # many are at work, there is such a fight anyhow, and another turn of the loop is dear.
+        if self._batch:
+            self._batch.append(call)
+        elif self._pool.is_quick():
+            self._batch.append(call)
             self._defer(self._submit)
+        else:
+            self._pool.submit((call,))
 
     def _submit(self) -> None:
         size = len(self._batch)
-        if self._seen < size > 1:
+        if self._seen < size > 1 and self._pool.is_quick():
             # While requests keep coming in, take another look: each hand-over to the threads and
             # back costs as much as a request, so the fewer the better.  A single request goes at
             # once, and each connection has one at most, so this ends.
@@ -275,8 +280,9 @@ class WsgiCall:
             raise _wrong_piece(body)
         line = self._line or self._start()
         buffers = self._response.whole(self._status, line, self._headers, body)
-        # With more work waiting, waking the loop once for all answers is cheaper.
-        if self._handler.is_queue_empty():
+        # With others at work, sending from each thread would only have them all fight for the GIL;
+        # waking the loop once for all answers is cheaper.
+        if self._handler.is_alone():
             self.exchange.send_last(buffers)
         else:
             self.exchange.post_last(buffers)

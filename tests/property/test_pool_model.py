@@ -158,9 +158,19 @@ class SteppedQueue(_Queue[Any]):
     def use(self, turns: Turns) -> SteppedQueue:
         self._lock: Any = SteppedLock(turns)
         self._items: Any = SteppedDeque(turns)
-        self._wake: Any = SteppedLock(turns, is_held=True)
         self.turns = turns
         return self
+
+    def _new_sleeper(self) -> Any:  # noqa: ANN401 - what is stepped
+        assert self.turns is not None
+        sleeper = SteppedLock(self.turns, is_held=True)
+        self.__dict__.setdefault("made", []).append(sleeper)
+        return sleeper
+
+    def asleep(self) -> set[str]:
+        """Name the threads that sleep."""
+        made: list[SteppedLock] = self.__dict__.get("made", [])
+        return {name for sleeper in made for name in sleeper.awaited_by}
 
     def _shared(self, name: str) -> Any:  # noqa: ANN401 - any attribute
         if self.turns is not None:
@@ -172,10 +182,10 @@ class SteppedQueue(_Queue[Any]):
             self.turns.take()
         self.__dict__[name] = value
 
-    _sleepers = property(
+    sleepers = property(
         lambda self: self._shared("sleepers"), lambda self, value: self._share("sleepers", value)
     )
-    _is_waking = property(
+    _waking = property(
         lambda self: self._shared("waking"), lambda self, value: self._share("waking", value)
     )
 
@@ -238,7 +248,7 @@ def _run_pool(turns: Turns, size: int, producers: Producers) -> None:
     items = [item for producer in works for batch in producer for item in batch]
     while True:
         turns.deal()
-        asleep = queue._wake.awaited_by
+        asleep = queue.asleep()
         assert not (asleep and len(queue._items)), f"{asleep} sleep while work is queued"
         begun = [item for item in runs if not item._may_end]
         if not begun:

@@ -47,7 +47,7 @@ def test_statistics_and_work_in_progress_tell_the_truth() -> None:
     for work in works[:2]:
         assert work.begun.wait(PATIENCE)
     assert pool.statistics() == PoolStatistics(threads=2, busy=2, queued=1)
-    assert not pool.is_queue_empty()
+    assert not pool.is_alone()
     progress = pool.in_progress()
     assert {work for work, _, _ in progress} == set(works[:2])
     assert {thread.name for _, _, thread in progress} == {"kiln-1", "kiln-2"}

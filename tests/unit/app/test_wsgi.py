@@ -41,11 +41,22 @@ def test_requests_of_one_turn_go_to_the_pool_together() -> None:
         handler.begin(FakeExchange())
     assert len(deferred) == 1
     while deferred:
-        assert handler.is_queue_empty()
+        assert pool.statistics().queued == 0
         deferred.pop()()  # it may look again whether more has come
     assert pool.statistics().queued == 3
     handler.begin(FakeExchange())
     assert len(deferred) == 1
+
+
+def test_request_goes_to_a_busy_pool_at_once() -> None:
+    deferred: list[Callable[[], None]] = []
+    environs = EnvironBuilder(root_path="", multithread=True, multiprocess=False)
+    pool = ThreadPool[WsgiCall](3)  # not started: none of the three sleeps
+    handler = WsgiHandler(None, pool, environs, deferred.append)
+    handler.begin(FakeExchange())
+
+    assert deferred == []
+    assert pool.statistics().queued == 1
 
 
 def test_call_of_a_client_that_left_is_not_run() -> None:
