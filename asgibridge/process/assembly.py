@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.environ import EnvironBuilder
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Assembly", "assemble"]
 
+# Seconds in which another process may take a waiting client before an idle connection is closed
+# for it: many times what a process with room needs to see it.
+_EVICTION_DELAY: Final = 0.005
+
 
 @dataclass(slots=True, kw_only=True)
 class Assembly:
@@ -50,10 +54,13 @@ def assemble(
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
+    *,
+    is_one_of_several: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads.
+    *on_exhausted* is called when overdue requests hold all threads.  With *is_one_of_several*,
+    other processes accept from the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -71,7 +78,11 @@ def assemble(
         handler = WsgiHandler(
             loaded.application,
             pool,
-            EnvironBuilder(root_path=config.root_path, multithread=threads > 1, multiprocess=False),
+            EnvironBuilder(
+                root_path=config.root_path,
+                multithread=threads > 1,
+                multiprocess=is_one_of_several,
+            ),
             loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
             deadlines=deadlines,
@@ -87,6 +98,7 @@ def assemble(
         max_headers=config.max_headers,
         max_target_size=config.max_target_size,
         max_body_size=config.max_body_size,
+        max_header_size=config.max_header_size,
     )
     wiring = Wiring(
         loop=loop,
@@ -107,12 +119,15 @@ def assemble(
         max_body_memory=config.max_body_memory,
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
+        is_draining=config.keep_alive == 0,
     )
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
     reception = Reception(wiring)
-    acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
+    sharing = AcceptorSettings(batch=1, eviction_delay=_EVICTION_DELAY)
+    settings = sharing if is_one_of_several else AcceptorSettings()
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, settings)
     acceptor.park_silent = reception.park_silent
     wiring.acceptor = acceptor
     return Assembly(

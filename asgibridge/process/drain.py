@@ -100,7 +100,11 @@ class StopReport:
 
 
 class Drain:
-    """One stop.  Loop thread only."""
+    """One stop.  Loop thread only.
+
+    Attributes:
+        accepts_queued: those who wait in the listeners' queues are served, not left to others.
+    """
 
     def __init__(
         self,
@@ -122,6 +126,7 @@ class Drain:
             deadline: loop time at which all must be over.
             is_quick: cut what is in flight at once.
         """
+        self.accepts_queued = True
         self._assembly = assembly
         self._listeners = listeners
         self._lifespan = lifespan
@@ -175,7 +180,7 @@ class Drain:
         await self._wait(asyncio.Event(), lambda slices: min(moment, slices.notice))
 
     def _stop_listening(self) -> None:
-        """Take those who are queued, as room appears, then close the listeners.
+        """Take those who are queued (if wanted), as room appears, then close the listeners.
 
         Idle connections are closed meanwhile: they may be what fills the room.  A listener that was
         opened by somebody else goes on to queue, for its next server.
@@ -183,7 +188,7 @@ class Drain:
         for listener in self._listeners:
             if not listener.is_adopted:
                 shut(listener.socket)
-        self._assembly.acceptor.drain(self._close_listeners, accept_queued=True)
+        self._assembly.acceptor.drain(self._close_listeners, accept_queued=self.accepts_queued)
 
     def _close_listeners(self) -> None:
         """Close, in the same callback as the last accept(2): nobody can come in between."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["loop_factory", "run", "serve_until_stopped"]
+__all__ = ["close_loop", "log_loop_trouble", "loop_factory", "run", "serve_until_stopped"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -170,7 +170,7 @@ class _Process:
         try:
             return loop.run_until_complete(self._main(loop, deadline))
         finally:
-            self._close(loop)
+            close_loop(loop)
 
     async def _main(self, loop: asyncio.AbstractEventLoop, deadline: float) -> int:
         self._task = asyncio.current_task()
@@ -178,7 +178,7 @@ class _Process:
         self._is_starting = False
         if self._asked:
             raise _StopAsked
-        loop.set_exception_handler(_log_loop_trouble)
+        loop.set_exception_handler(log_loop_trouble)
         relay = SignalRelay(self._on_signal_heard)
         try:
             try:
@@ -231,26 +231,25 @@ class _Process:
             time.monotonic() + max(_LEAST, seconds), exit_code, "the time to stop is over"
         )
 
-    # --- the loop's end
 
-    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the loop as `asyncio.run` would, but wait for nobody: the watchdog is behind us."""
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        if sys.exc_info()[0] is None:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        # What is left has been named when it was cut.
-        loop.set_exception_handler(lambda _loop, _context: None)
-        asyncio.set_event_loop(None)
-        loop.close()
+def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Close *loop* as `asyncio.run` would, but wait for nobody: a watchdog is behind us."""
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    if sys.exc_info()[0] is None:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    # What is left has been named when it was cut.
+    loop.set_exception_handler(lambda _loop, _context: None)
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 def _come_to() -> None:
     """Do nothing, in Python: pending signal handlers are called on the way."""
 
 
-def _log_loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
+def log_loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
     """Log what the loop caught, in a callback or a task that nobody awaited."""
     what = context.get("task") or context.get("future") or context.get("handle")
     suffix = f": {what!r}" if what is not None else ""

@@ -21,11 +21,12 @@ from asgibridge.process.capacity import (
     raise_descriptor_limit,
     too_few_descriptors,
 )
+from asgibridge.process.countdown import Countdown
 from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from asgibridge.app.threads import PoolStatistics
@@ -77,9 +78,24 @@ class Server:
         report: how the stop went; None before.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Prepare to serve; nothing is loaded or opened yet."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        listeners: Sequence[Listener] | None = None,
+        is_one_of_several: bool = False,
+    ) -> None:
+        """Prepare to serve; nothing is loaded or opened yet.
+
+        Args:
+            config: the settings.
+            listeners: serve these, and close them in the end, in place of those that the settings
+                name.
+            is_one_of_several: other processes accept from the same listeners.
+        """
         self.config = config
+        self._given_listeners = listeners
+        self._is_one_of_several = is_one_of_several
         self.report: StopReport | None = None
         self._phase = Phase.NEW
         self._loaded: LoadedApplication | None = None
@@ -141,7 +157,12 @@ class Server:
                 await lifespan.start(max(0.0, startup_deadline - time.monotonic()))
             self._listeners = self._open_listeners()
             self._assembly = assemble(
-                config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted
+                config,
+                loaded,
+                lifespan.state,
+                asyncio.get_running_loop(),
+                self._on_exhausted,
+                is_one_of_several=self._is_one_of_several,
             )
             if self._assembly.pool is not None:
                 self._assembly.pool.start()
@@ -174,7 +195,9 @@ class Server:
         assert self.report is not None  # noqa: S101 - a stopped server has reported
         return self.report
 
-    def stop(self, *, grace: float | None = None, is_quick: bool = False) -> None:
+    def stop(
+        self, *, grace: float | None = None, is_quick: bool = False, accepts_queued: bool = True
+    ) -> None:
         """Begin to stop gracefully, in *grace* seconds at most (default: `graceful_timeout`).
 
         A call while stopping shortens the time that is left, never lengthens it.  Loop thread.
@@ -182,6 +205,8 @@ class Server:
         Args:
             grace: seconds.
             is_quick: cut what is in flight now; *grace* is for the application's shutdown.
+            accepts_queued: serve those who wait in the listeners' queues; else they are left to
+                other processes.
 
         Raises:
             StartError: the server has not started.
@@ -202,9 +227,20 @@ class Server:
                 deadline=deadline,
                 is_quick=is_quick,
             )
+            self._drain.accepts_queued = accepts_queued
             self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
             self._drain.hurry(deadline, is_quick=is_quick)
+
+    def call_after(self, requests: int, callback: Callable[[], None]) -> None:
+        """Call *callback* when *requests* more have been answered or cut.  Loop thread, started.
+
+        Raises:
+            StartError: the server has not started.
+        """
+        if self._assembly is None:
+            raise StartError("the server counts no requests before it has started")
+        Countdown(self._assembly.wiring, requests, callback).begin()
 
     def tell_before_end(self) -> None:
         """Log what is in flight, and the access records that wait.  Thread: any.
@@ -269,6 +305,8 @@ class Server:
     # --- the steps
 
     def _open_listeners(self) -> list[Listener]:
+        if self._given_listeners is not None:
+            return list(self._given_listeners)
         config = self.config
         inherited = inherited_listeners()
         if inherited:

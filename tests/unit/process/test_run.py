@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from asgibridge.errors import StartError
-from asgibridge.process.run import _log_loop_trouble, loop_factory
+from asgibridge.process.run import log_loop_trouble, loop_factory
 
 
 def test_loops_by_name() -> None:
@@ -30,8 +30,8 @@ async def test_what_the_loop_catches_goes_to_the_log(caplog: pytest.LogCaptureFi
     failed = ZeroDivisionError("division by zero")
     context = {"message": "Exception in callback", "exception": failed, "handle": "<the handle>"}
     with caplog.at_level(logging.ERROR, "asgibridge"):
-        _log_loop_trouble(asyncio.get_running_loop(), context)
-        _log_loop_trouble(asyncio.get_running_loop(), {})
+        log_loop_trouble(asyncio.get_running_loop(), context)
+        log_loop_trouble(asyncio.get_running_loop(), {})
     first, second = caplog.records
     assert first.getMessage() == "Exception in callback: '<the handle>'"
     assert first.exc_info is not None
