@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mmap
 import os
 import signal
+import struct
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -27,7 +29,7 @@ from asgibridge.ops.forwarding import forward_access, forward_general
 from asgibridge.ops.stacks import format_all_threads
 from asgibridge.process.phase import Phase
 from asgibridge.process.run import close_loop, log_loop_trouble, loop_factory
-from asgibridge.process.server import Server
+from asgibridge.process.server import Membership, Server
 from asgibridge.process.signals import SignalRelay
 from asgibridge.process.watchdog import Watchdog
 
@@ -59,6 +61,7 @@ _QUICK: Final = 1.0
 _LEAST: Final = 0.25
 # The arbiter stops altogether when a worker ends with one of its own two codes.
 _EXIT_STUCK: Final = 1
+_AGE: Final = struct.Struct("=Q")
 
 
 class Worker(BaseWorker):
@@ -67,11 +70,18 @@ class Worker(BaseWorker):
     Made before the fork, so that nothing is started before `run`.
     """
 
+    # Shared with all workers, written by the arbiter alone, with each worker that it makes: the
+    # age of the newest.  Whoever is older, and told to stop, has a successor.
+    _newest: mmap.mmap | None = None
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)
         self._server: Server | None = None
         self._watchdog: Watchdog | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        if Worker._newest is None:
+            Worker._newest = mmap.mmap(-1, _AGE.size)
+        _AGE.pack_into(Worker._newest, 0, self.age)
         self._task: asyncio.Task[Any] | None = None
         self._is_stopping = False
 
@@ -165,7 +175,13 @@ class Worker(BaseWorker):
         listeners = [
             Listener(each.sock, is_adopted=not self.cfg.reuse_port) for each in self.sockets
         ]
-        return Server(self._config, listeners=listeners, is_one_of_several=self.cfg.workers > 1)
+        membership = Membership(
+            listeners=listeners,
+            loaded=loaded,
+            on_exhausted=self._on_exhausted,
+            on_unlistened=_come_to,
+        )
+        return Server(self._config, membership=membership)
 
     def _wrap(self, loaded: LoadedApplication) -> LoadedApplication:
         """Have the hooks called around each request, if somebody has set any."""
@@ -210,6 +226,7 @@ class Worker(BaseWorker):
                 return
             with contextlib.suppress(asyncio.CancelledError):  # by `_stop`: nobody else knows it
                 await server.start()
+                logger.info("ready pid=%d %s", self.pid, server.summary)
                 if self.cfg.max_requests > 0:
                     server.call_after(self.max_requests, self._on_enough)
                 await server.serve()
@@ -227,10 +244,18 @@ class Worker(BaseWorker):
         loop.call_later(min(_LONGEST_BEAT, self.timeout / 2 or _LONGEST_BEAT), self._beat, loop)
 
     def _on_enough(self) -> None:
-        """Make way for a successor, to which those in the queue are left."""
+        """Make way for a successor."""
+        self._retire(f"max_requests={self.max_requests}")
+
+    def _on_exhausted(self) -> None:
+        """Make way for one with threads to serve."""
+        logger.critical("all threads are overdue: stopping, so that a fresh process can take over")
+        self._retire("all threads are overdue")
+
+    def _retire(self, why: str) -> None:
         self.alive = False
         self._end_within(self.cfg.graceful_timeout)
-        self._stop(f"max_requests={self.max_requests}", self.cfg.graceful_timeout, waits=False)
+        self._stop(why, self.cfg.graceful_timeout, is_retiring=True)
 
     def _on_reload(self) -> None:
         """Stop if gunicorn's reloader has seen a change: it writes to the pipe."""
@@ -255,8 +280,10 @@ class Worker(BaseWorker):
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(partial(self._stop, why, grace, is_quick=is_quick))
 
-    def _stop(self, why: str, grace: float, *, is_quick: bool = False, waits: bool = True) -> None:
-        """Stop the server; those in the queue are served if it *waits* for them."""
+    def _stop(
+        self, why: str, grace: float, *, is_quick: bool = False, is_retiring: bool = False
+    ) -> None:
+        """Stop the server; one that *is_retiring* leaves those in the queue to others.  Loop."""
         server = self._server
         if server is None or server.phase is Phase.STOPPED:
             return
@@ -267,7 +294,19 @@ class Worker(BaseWorker):
             if self._task is not None:
                 self._task.cancel()
         else:
-            server.stop(grace=grace, is_quick=is_quick, accepts_queued=waits)
+            is_retiring = is_retiring or self._has_successor()
+            server.stop(grace=grace, is_quick=is_quick, is_retiring=is_retiring)
+
+    def _has_successor(self) -> bool:
+        """Whether a newer worker serves the same listeners.
+
+        The arbiter does not say why it stops a worker: because of a reload (then there are newer
+        ones), or because all of them stop (then the newest serves those who are queued).
+        """
+        if self.cfg.reuse_port or self._newest is None:
+            return False  # the queue is this worker's alone
+        newest: int = _AGE.unpack_from(self._newest, 0)[0]
+        return newest > self.age
 
     def _end_within(self, seconds: float) -> None:
         if self._watchdog is not None:
@@ -307,10 +346,10 @@ def _wants_access(cfg: Any, log: Any) -> bool:  # noqa: ANN401
 
 def _has_own_access(log: Any) -> bool:  # noqa: ANN401
     """Whether the logger's class does something of its own with requests: statsd, a filter."""
-    access = getattr(type(log), "access", None)
-    atoms = getattr(type(log), "atoms", None)
-    return access is not None and (
-        access is not GunicornLogger.access or atoms is not GunicornLogger.atoms
+    own = type(log)
+    return any(
+        getattr(own, name, None) is not getattr(GunicornLogger, name)
+        for name in ("access", "atoms")
     )
 
 

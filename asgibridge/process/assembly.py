@@ -31,9 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Assembly", "assemble"]
 
-# Seconds in which another process may take a waiting client before an idle connection is closed
-# for it: many times what a process with room needs to see it.
-_EVICTION_DELAY: Final = 0.005
+# Seconds in which another worker may take a waiting client, before an idle one is closed for it.
+EVICTION_DELAY: Final = 0.005
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +54,12 @@ def assemble(
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
     *,
-    is_one_of_several: bool = False,
+    is_shared: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads.  With *is_one_of_several*,
-    other processes accept from the same listeners.
+    *on_exhausted* is called when overdue requests hold all threads; *is_shared* says that other
+    processes serve the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -79,9 +78,7 @@ def assemble(
             loaded.application,
             pool,
             EnvironBuilder(
-                root_path=config.root_path,
-                multithread=threads > 1,
-                multiprocess=is_one_of_several,
+                root_path=config.root_path, multithread=threads > 1, multiprocess=is_shared
             ),
             loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
@@ -124,10 +121,11 @@ def assemble(
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
+    sharing = AcceptorSettings()
+    if is_shared:
+        sharing = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
     reception = Reception(wiring)
-    sharing = AcceptorSettings(batch=1, eviction_delay=_EVICTION_DELAY)
-    settings = sharing if is_one_of_several else AcceptorSettings()
-    acceptor = Acceptor(loop, gate, deadlines, reception.admit, settings)
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, sharing)
     acceptor.park_silent = reception.park_silent
     wiring.acceptor = acceptor
     return Assembly(

@@ -43,6 +43,9 @@ _MAX_LEAVING: Final = 0.5
 # The same for the time between `http.disconnect` and the cut.
 _NOTICE_SHARE: Final = 0.1
 _MAX_NOTICE: Final = 2.0
+# Seconds in which an idle client of a process that retires may ask once more, and is told to come
+# back on another connection.  Closing it at once could cross with its next request.
+IDLE_GRACE: Final = 1.0
 # Seconds; `Thread.join` takes no infinity.
 _FOREVER: Final = 1e6
 
@@ -100,13 +103,9 @@ class StopReport:
 
 
 class Drain:
-    """One stop.  Loop thread only.
+    """One stop.  Loop thread only."""
 
-    Attributes:
-        accepts_queued: those who wait in the listeners' queues are served, not left to others.
-    """
-
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to stop, and how
         self,
         assembly: Assembly,
         listeners: Sequence[Listener],
@@ -115,6 +114,8 @@ class Drain:
         delay: float,
         deadline: float,
         is_quick: bool,
+        is_retiring: bool = False,
+        on_unlistened: Callable[[], None] | None = None,
     ) -> None:
         """Prepare to stop what *assembly* does.
 
@@ -125,8 +126,11 @@ class Drain:
             delay: seconds for which everything goes on.
             deadline: loop time at which all must be over.
             is_quick: cut what is in flight at once.
+            is_retiring: other processes serve the same listeners: those who are queued are theirs.
+            on_unlistened: called when the listeners are closed here.
         """
-        self.accepts_queued = True
+        self._is_retiring = is_retiring
+        self._on_unlistened = on_unlistened
         self._assembly = assembly
         self._listeners = listeners
         self._lifespan = lifespan
@@ -152,9 +156,13 @@ class Drain:
         wiring.on_closed = self._look
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look
-        await self._go_on_until(begun + self._delay)
+        if self._is_retiring:
+            self._assembly.acceptor.drain(self._close_listeners, accept_queued=False)
+            await self._wait(self._quiet, lambda slices: min(begun + IDLE_GRACE, slices.notice))
+        else:
+            await self._go_on_until(begun + self._delay)
+            self._stop_listening()
         wiring.closes_idle = True
-        self._stop_listening()
         for connection in list(wiring.connections):
             connection.drain()
         cut = await self._wait_for_work()
@@ -180,7 +188,7 @@ class Drain:
         await self._wait(asyncio.Event(), lambda slices: min(moment, slices.notice))
 
     def _stop_listening(self) -> None:
-        """Take those who are queued (if wanted), as room appears, then close the listeners.
+        """Take those who are queued, as room appears, then close the listeners.
 
         Idle connections are closed meanwhile: they may be what fills the room.  A listener that was
         opened by somebody else goes on to queue, for its next server.
@@ -188,7 +196,7 @@ class Drain:
         for listener in self._listeners:
             if not listener.is_adopted:
                 shut(listener.socket)
-        self._assembly.acceptor.drain(self._close_listeners, accept_queued=self.accepts_queued)
+        self._assembly.acceptor.drain(self._close_listeners, accept_queued=True)
 
     def _close_listeners(self) -> None:
         """Close, in the same callback as the last accept(2): nobody can come in between."""
@@ -196,6 +204,8 @@ class Drain:
         for listener in self._listeners:
             listener.close()
         self._is_listening = False
+        if self._on_unlistened is not None:
+            self._on_unlistened()
         self._look()
 
     async def _wait_for_work(self) -> int:

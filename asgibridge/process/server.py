@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from asgibridge.app.lifespan import Lifespan, LifespanMode
 from asgibridge.app.loader import LoadedApplication, load
@@ -33,9 +33,26 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.net.gate import GateStatistics
 
-__all__ = ["Server", "ServerStatistics"]
+__all__ = ["Membership", "Server", "ServerStatistics"]
 
 logger = logging.getLogger("asgibridge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """What a server is given that serves beside others, under somebody who can replace it.
+
+    Attributes:
+        listeners: shared with the others; this process closes its own copies.
+        loaded: the application, if it was imported before the fork.
+        on_exhausted: asks for a successor: overdue requests hold all threads.
+        on_unlistened: hears that this process listens no more.
+    """
+
+    listeners: Sequence[Listener]
+    loaded: LoadedApplication | None
+    on_exhausted: Callable[[], None]
+    on_unlistened: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,27 +95,18 @@ class Server:
         report: how the stop went; None before.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        *,
-        listeners: Sequence[Listener] | None = None,
-        is_one_of_several: bool = False,
-    ) -> None:
+    def __init__(self, config: Config, *, membership: Membership | None = None) -> None:
         """Prepare to serve; nothing is loaded or opened yet.
 
         Args:
             config: the settings.
-            listeners: serve these, and close them in the end, in place of those that the settings
-                name.
-            is_one_of_several: other processes accept from the same listeners.
+            membership: what a worker of several is given; None for a server of its own.
         """
         self.config = config
-        self._given_listeners = listeners
-        self._is_one_of_several = is_one_of_several
+        self._membership = membership
         self.report: StopReport | None = None
         self._phase = Phase.NEW
-        self._loaded: LoadedApplication | None = None
+        self._loaded: LoadedApplication | None = membership.loaded if membership else None
         self._lifespan: Lifespan | None = None
         self._listeners: list[Listener] = []
         self._assembly: Assembly | None = None
@@ -115,6 +123,26 @@ class Server:
     def urls(self) -> list[str]:
         """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`."""
         return [listener.url for listener in self._listeners]
+
+    @property
+    def summary(self) -> str:
+        """What it serves, and within which limits, as the log tells it; "" before it has started.
+
+        Loop thread.
+        """
+        if self._assembly is None or self._loaded is None:
+            return ""
+        gate = self._assembly.wiring.gate
+        pool = self._assembly.pool
+        facts = {
+            "app": self._loaded.name,
+            "interface": self._loaded.interface,
+            "threads": pool.size if pool is not None else "none",
+            "worker_connections": gate.worker_connections,
+            "max_in_flight": gate.max_in_flight if gate.max_in_flight is not None else "none",
+            "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        }
+        return " ".join(f"{name}={value}" for name, value in facts.items())
 
     def load(self) -> LoadedApplication:
         """Import the application, if that has not been done.
@@ -162,7 +190,7 @@ class Server:
                 lifespan.state,
                 asyncio.get_running_loop(),
                 self._on_exhausted,
-                is_one_of_several=self._is_one_of_several,
+                is_shared=self._membership is not None,
             )
             if self._assembly.pool is not None:
                 self._assembly.pool.start()
@@ -173,7 +201,7 @@ class Server:
             raise
         self._assembly.acceptor.open(self._listeners)
         self._move(PhaseEvent.LISTENING)
-        self._announce(loaded)
+        self._announce()
 
     async def serve(self) -> StopReport:
         """Start if need be, and serve until `stop` is called.
@@ -196,7 +224,7 @@ class Server:
         return self.report
 
     def stop(
-        self, *, grace: float | None = None, is_quick: bool = False, accepts_queued: bool = True
+        self, *, grace: float | None = None, is_quick: bool = False, is_retiring: bool = False
     ) -> None:
         """Begin to stop gracefully, in *grace* seconds at most (default: `graceful_timeout`).
 
@@ -205,8 +233,7 @@ class Server:
         Args:
             grace: seconds.
             is_quick: cut what is in flight now; *grace* is for the application's shutdown.
-            accepts_queued: serve those who wait in the listeners' queues; else they are left to
-                other processes.
+            is_retiring: others serve the same listeners: leave to them whoever is queued.
 
         Raises:
             StartError: the server has not started.
@@ -223,11 +250,12 @@ class Server:
                 self._assembly,
                 self._listeners,
                 self._lifespan,
-                delay=self.config.shutdown_delay,
+                delay=0.0 if is_retiring else self.config.shutdown_delay,
                 deadline=deadline,
                 is_quick=is_quick,
+                is_retiring=is_retiring,
+                on_unlistened=self._membership.on_unlistened if self._membership else None,
             )
-            self._drain.accepts_queued = accepts_queued
             self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
             self._drain.hurry(deadline, is_quick=is_quick)
@@ -305,8 +333,8 @@ class Server:
     # --- the steps
 
     def _open_listeners(self) -> list[Listener]:
-        if self._given_listeners is not None:
-            return list(self._given_listeners)
+        if self._membership is not None:
+            return list(self._membership.listeners)
         config = self.config
         inherited = inherited_listeners()
         if inherited:
@@ -331,22 +359,12 @@ class Server:
         if self._lifespan is not None:
             await self._lifespan.stop(self.config.graceful_timeout)
 
-    def _announce(self, loaded: LoadedApplication) -> None:
-        assert self._assembly is not None  # noqa: S101 - called at the end of start
+    def _announce(self) -> None:
+        if self._membership is not None:
+            return  # the supervisor does, once for all
         for url in self.urls:
             logger.info("listening on %s", url)
-        gate = self._assembly.wiring.gate
-        pool = self._assembly.pool
-        facts: dict[str, Any] = {
-            "pid": os.getpid(),
-            "app": loaded.name,
-            "interface": loaded.interface,
-            "threads": pool.size if pool is not None else "none",
-            "worker_connections": gate.worker_connections,
-            "max_in_flight": gate.max_in_flight if gate.max_in_flight is not None else "none",
-            "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
-        }
-        logger.info("ready %s", " ".join(f"{name}={value}" for name, value in facts.items()))
+        logger.info("ready pid=%d %s", os.getpid(), self.summary)
         if self.config.app is None:
             logger.info("this is the demo; serve your own: asgibridge serve module:app")
 
@@ -361,6 +379,9 @@ class Server:
             self._stopped.set()
 
     def _on_exhausted(self) -> None:
+        if self._membership is not None:
+            self._membership.on_exhausted()
+            return
         logger.critical("all threads are overdue: stopping, so that a fresh process can take over")
         if self._phase is Phase.SERVING:
             self.stop()

@@ -10,6 +10,7 @@ Nothing here polls a port: the command's own log says when it is ready.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -22,7 +23,15 @@ from typing import IO, TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["CommandEnded", "RunningCommand", "installed_script", "running_command"]
+__all__ = [
+    "READY",
+    "START_TIMEOUT",
+    "CommandEnded",
+    "RunningCommand",
+    "environment",
+    "installed_script",
+    "running_command",
+]
 
 # Seconds.  Importing Django on a loaded machine of two cores takes a few.
 START_TIMEOUT: Final = 40.0
@@ -68,20 +77,21 @@ class _Lines:
         with self._changed:
             return list(self._lines)
 
-    def first_with(self, text: str) -> str | None:
+    def nth_with(self, text: str, count: int) -> str | None:
         # Needs: self._changed.
-        return next((line for line in self._lines if text in line), None)
+        found = (line for line in self._lines if text in line)
+        return next(itertools.islice(found, count - 1, None), None)
 
-    def wait_for(self, text: str, timeout: float) -> str:
-        """Wait for a line that contains *text*.
+    def wait_for(self, text: str, timeout: float, count: int = 1) -> str:
+        """Wait for *count* lines that contain *text*; answer the last of them.
 
         Raises:
             CommandEnded: the pipe ended without such a line.
             TimeoutError: *timeout* seconds went by without one.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self.first_with(text), timeout)
-            found = self.first_with(text)
+            self._changed.wait_for(lambda: self._ended or self.nth_with(text, count), timeout)
+            found = self.nth_with(text, count)
             ended = self._ended
         if found is not None:
             return found
@@ -131,14 +141,18 @@ class RunningCommand:
         """What it wrote to stdout until now."""
         return self._stdout.all()
 
-    def wait_for_log(self, text: str, timeout: float = 10.0) -> str:
-        """Wait for the first line on stderr that contains *text*, and answer it.
+    def wait_for_log(self, text: str, timeout: float = 10.0, *, count: int = 1) -> str:
+        """Wait for *count* lines on stderr that contain *text*; answer the last of them.
 
         Raises:
             CommandEnded: stderr ended without such a line.
             TimeoutError: *timeout* seconds went by without one.
         """
-        return self._stderr.wait_for(text, timeout)
+        return self._stderr.wait_for(text, timeout, count)
+
+    def wait_for_output(self, text: str, timeout: float = 10.0, *, count: int = 1) -> str:
+        """Do the same for stdout."""
+        return self._stdout.wait_for(text, timeout, count)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the command alone, as a service manager does."""
@@ -181,7 +195,7 @@ def installed_script() -> Path:
     return script
 
 
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Answer the environment of the tests, without settings for a server, and with *extra*."""
     kept = {
         name: value
@@ -218,7 +232,7 @@ def running_command(
     with subprocess.Popen(
         [str(installed_script()), "serve", *place, *args],
         cwd=cwd,
-        env=_environment(env),
+        env=environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

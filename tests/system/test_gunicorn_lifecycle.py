@@ -1,0 +1,224 @@
+"""A real gunicorn starts, reloads, recycles and stops workers of our class under load.
+
+See `support.visitors` for what counts as let down.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import pytest
+from support.gunicorns import running_gunicorn
+from support.visitors import REQUEST, Tally, load, read_answer, visit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.gunicorns import RunningGunicorn
+
+APPS: Final = Path(__file__).parent.parent / "apps"
+
+apps = pytest.mark.parametrize("app", ["stopping_wsgi:app", "stopping_asgi:app"])
+clients = pytest.mark.parametrize(
+    "per_connection", [1, 7, 1_000_000], ids=["new connections", "both", "kept connections"]
+)
+
+
+def address_of(command: RunningGunicorn) -> tuple[str, int]:
+    parts = urlsplit(command.urls[0])
+    return str(parts.hostname), int(parts.port or 0)
+
+
+def dial(command: RunningGunicorn, stack: ExitStack) -> socket.socket:
+    return stack.enter_context(socket.create_connection(address_of(command), timeout=20))
+
+
+@contextmanager
+def visitors(
+    command: RunningGunicorn, per_connection: int, *, path: bytes = b""
+) -> Iterator[Tally]:
+    """Keep twelve clients busy until the block is left; there, nobody may have been let down."""
+    address = address_of(command)
+    tally = Tally()
+    is_over = threading.Event()
+    refused: list[bool] = []
+
+    def behave() -> bool:
+        if not visit(address, path, min(per_connection, 500), tally):
+            refused.append(True)
+        return not is_over.is_set()
+
+    threads = load(12, behave)
+    assert tally.enough.wait(20)
+    try:
+        yield tally
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+    # Not even a kept connection was closed when its next request was due.
+    assert (tally.let_down, tally.closed_while_idle, refused) == ([], [], [])
+
+
+def wait_for_more(tally: Tally) -> None:
+    """Wait until 200 more requests have been answered."""
+    tally.expect_more()
+    assert tally.enough.wait(20)
+
+
+@apps
+@clients
+def test_a_reload_under_load_lets_nobody_down(app: str, per_connection: int) -> None:
+    with (
+        running_gunicorn("--threads", "4", app, cwd=APPS, workers=2) as command,
+        visitors(command, per_connection) as tally,
+    ):
+        for generation in (1, 2):
+            command.signal(signal.SIGHUP)
+            command.wait_for_log("ready pid=", 20, count=2 + 2 * generation)
+            command.wait_for_log("Worker exiting", 20, count=2 * generation)
+            wait_for_more(tally)
+
+
+@apps
+@pytest.mark.parametrize(("workers", "per_connection"), [(1, 1), (2, 7), (2, 1_000_000)])
+def test_recycling_under_load_lets_nobody_down(app: str, per_connection: int, workers: int) -> None:
+    with (
+        running_gunicorn(
+            *("--threads", "4", "--max-requests", "150", "--max-requests-jitter", "50", app),
+            cwd=APPS,
+            workers=workers,
+        ) as command,
+        visitors(command, per_connection) as tally,
+    ):
+        command.wait_for_log("Worker exiting", 20, count=4)
+        command.wait_for_log("ready pid=", 20, count=4 + workers)
+        wait_for_more(tally)
+    gone = [line for line in command.log_lines if "stopping reason=max_requests=" in line]
+    assert len(gone) >= 4
+    assert all(150 <= int(line.split("max_requests=")[1].split()[0]) <= 200 for line in gone)
+
+
+def test_a_slow_request_survives_a_reload_and_the_queue_goes_to_the_new(tmp_path: Path) -> None:
+    """One thread for both generations: those who wait are the new worker's."""
+    (tmp_path / "gunicorn.conf.py").write_text("graceful_timeout = 5\n")
+    with (
+        running_gunicorn(
+            *("-c", str(tmp_path / "gunicorn.conf.py"), "stopping_wsgi:app"), cwd=APPS
+        ) as command,
+        ExitStack() as stack,
+    ):
+        slow = dial(command, stack)
+        slow.sendall(REQUEST % b"slow?1.5")
+        command.wait_for_log("in /slow")
+        waiting = [dial(command, stack) for _ in range(3)]
+        for each in waiting:
+            each.sendall(REQUEST % b"")
+        command.signal(signal.SIGHUP)
+        for each in waiting:
+            read_answer(each)
+        assert "Worker exiting" not in "\n".join(command.log_lines)  # the slow one goes on
+        read_answer(slow)
+        command.wait_for_log("Worker exiting")
+
+
+@apps
+def test_term_answers_what_is_in_flight_and_in_the_queue(app: str) -> None:
+    with (
+        running_gunicorn(app, cwd=APPS, workers=2) as command,
+        ExitStack() as stack,
+    ):
+        callers = [dial(command, stack) for _ in range(6)]
+        for each in callers:
+            each.sendall(REQUEST % b"slow?0.2")
+        command.wait_for_log("in /slow", count=2)
+        command.signal(signal.SIGTERM)
+        for each in callers:
+            read_answer(each)
+        assert command.wait(20) == 0
+
+
+@apps
+def test_a_stop_is_over_in_time_whatever_the_application_does(app: str) -> None:
+    path = b"stuck" if "wsgi" in app else b"ignores"
+    with (
+        running_gunicorn("--graceful-timeout", "2", app, cwd=APPS) as command,
+        ExitStack() as stack,
+    ):
+        dial(command, stack).sendall(REQUEST % path)
+        command.wait_for_log(f"in /{path.decode()}")
+        command.signal(signal.SIGTERM)
+        assert command.wait(8) == 0
+    log = "\n".join(command.log_lines)
+    assert "the time to stop is over in_flight=1" in log
+    assert "SIGKILL" not in log  # it went by itself
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_quit_and_int_do_not_wait_for_requests(number: signal.Signals) -> None:
+    with (
+        running_gunicorn("stopping_asgi:app", cwd=APPS) as command,
+        ExitStack() as stack,
+    ):
+        dial(command, stack).sendall(REQUEST % b"waits")
+        command.wait_for_log("in /waits")
+        command.signal(number)
+        assert command.wait(8) == 0
+
+
+@pytest.mark.parametrize("path", ["blocks", "blocks-in-c"])
+def test_a_worker_whose_loop_is_blocked_is_replaced(path: str) -> None:
+    with (
+        running_gunicorn("--timeout", "2", "stopping_asgi:app", cwd=APPS) as command,
+        ExitStack() as stack,
+    ):
+        dial(command, stack).sendall(REQUEST % path.encode())
+        command.wait_for_log(f"in /{path}")
+        command.wait_for_log("WORKER TIMEOUT", 10)
+        command.wait_for_log("ready pid=", 10, count=2)
+        again = dial(command, stack)
+        again.sendall(REQUEST % b"")
+        read_answer(again)
+    if path == "blocks":  # Python is not asked in the other case
+        log = "\n".join(command.log_lines)
+        assert "aborted: no sign of life for 2 s" in log
+        assert "stopping_asgi.py" in log
+
+
+def test_a_busy_but_living_worker_is_not_killed() -> None:
+    with (
+        running_gunicorn("--timeout", "1", "stopping_wsgi:app", cwd=APPS) as command,
+        ExitStack() as stack,
+    ):
+        caller = dial(command, stack)
+        caller.sendall(REQUEST % b"slow?3")
+        read_answer(caller)
+        assert "WORKER TIMEOUT" not in "\n".join(command.log_lines)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="init adopts orphans at once there")
+def test_workers_leave_when_the_arbiter_is_gone() -> None:
+    with running_gunicorn("stopping_asgi:app", cwd=APPS, workers=2) as command:
+        os.kill(command.pid, signal.SIGKILL)
+        command.wait_for_log("stopping reason=the arbiter is gone", 10, count=2)
+        command.wait_for_log("Worker exiting", 10, count=2)
+
+
+@apps
+def test_a_preloaded_application_is_served_by_every_worker(app: str) -> None:
+    with (
+        running_gunicorn("--preload", app, cwd=APPS, workers=2) as command,
+        visitors(command, 1) as tally,
+    ):
+        command.signal(signal.SIGHUP)
+        command.wait_for_log("Worker exiting", 20, count=2)
+        wait_for_more(tally)
