@@ -84,6 +84,7 @@ class Worker(BaseWorker):
         _AGE.pack_into(Worker._newest, 0, self.age)
         self._task: asyncio.Task[Any] | None = None
         self._is_stopping = False
+        self._is_aborted = False
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 - gunicorn's own
@@ -121,6 +122,8 @@ class Worker(BaseWorker):
         try:
             self._server = self._make_server()
             self._serve(self._server)
+            if self._is_aborted:
+                raise SystemExit(_EXIT_STUCK)
         except LoadError as error:
             self._give_up(error, Arbiter.APP_LOAD_ERROR)
         except (StartError, SettingsError) as error:
@@ -141,9 +144,6 @@ class Worker(BaseWorker):
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Tell where the loop is stuck, and end (SIGABRT: no sign of life within `timeout`)."""
         self.alive = False
-        if self._watchdog is not None:
-            deadline = time.monotonic() + _QUICK
-            self._watchdog.bring_forward(deadline, _EXIT_STUCK, "the worker was aborted")
         logger.critical(
             "aborted: no sign of life for %s s; stacks follow\n%s",
             self.cfg.timeout,
@@ -152,6 +152,10 @@ class Worker(BaseWorker):
         if self._server is not None:
             self._server.tell_before_end()
         self.cfg.worker_abort(self)
+        # The exception frees the loop, unless the application swallows it; then the watchdog ends
+        # the process.
+        self._is_aborted = True
+        self._ask_to_stop("aborted", _QUICK, is_quick=True)
         raise SystemExit(_EXIT_STUCK)
 
     def _give_up(self, error: Exception, code: int) -> NoReturn:
@@ -306,7 +310,7 @@ class Worker(BaseWorker):
         if self.cfg.reuse_port or self._newest is None:
             return False  # the queue is this worker's alone
         newest: int = _AGE.unpack_from(self._newest, 0)[0]
-        return newest > self.age
+        return bool(newest > self.age)
 
     def _end_within(self, seconds: float) -> None:
         if self._watchdog is not None:
