@@ -94,11 +94,17 @@ class Worker(BaseWorker):
             RuntimeError: with all mistakes; gunicorn prints it and ends.
         """
         values = _values(cfg)
-        try:
-            config = _config_of(cfg, log)
-            compile_format(config["access_log_format"])
-        except SettingsError as error:
-            raise RuntimeError(str(error)) from error
+        mistakes: list[str] = []
+        for check in (
+            partial(_config_of, cfg, log),
+            partial(compile_format, values["access_log_format"]),
+        ):
+            try:
+                check()
+            except SettingsError as error:
+                mistakes += error.mistakes
+        if mistakes:
+            raise RuntimeError("\n".join(mistakes))
         for line in find_pointless(values, _values(GunicornConfig())):
             log.warning("%s", line)
 

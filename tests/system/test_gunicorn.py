@@ -206,7 +206,13 @@ def test_a_mount_point_is_known_to_the_application() -> None:
             1,
             id="another protocol",
         ),
-        pytest.param(("stopping_asgi:say",), {}, "an application is called with", 4, id="what is no application"),
+        pytest.param(
+            ("stopping_asgi:say",),
+            {},
+            "an application is called with",
+            4,
+            id="what is no application",
+        ),
         pytest.param(("failing_startup:app",), {}, "no database", 3, id="a failing start-up"),
     ],
 )
@@ -251,14 +257,14 @@ def test_without_gunicorn_the_module_says_what_to_install() -> None:
 
 @apps
 def test_access_lines_are_gunicorns(app: str) -> None:
-    form = '%(h)s "%(r)s" %(s)s %(b)s %({x-colour}i)s %(p)s'
+    form = '%(h)s "%(r)s" %(s)s %(b)s %({x-colour}i)s %({content-length}o)s %(p)s'
     with running_gunicorn(
         "--access-logfile", "-", "--access-logformat", form, app, cwd=APPS
     ) as command:
         ask(command, get("/?a=b", "X-Colour: red"))
         line = command.wait_for_output("GET /?a=b")
         pid = command.worker_pids[0]
-    assert line == f'127.0.0.1 "GET /?a=b HTTP/1.1" 200 5 red <{pid}>'
+    assert line == f'127.0.0.1 "GET /?a=b HTTP/1.1" 200 5 red 5 <{pid}>'
 
 
 async def test_log_files_are_reopened_on_usr1(tmp_path: Path) -> None:
