@@ -14,6 +14,7 @@ import mmap
 import os
 import signal
 import struct
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -28,7 +29,8 @@ from asgibridge.ops.atoms import compile_format
 from asgibridge.ops.forwarding import forward_access, forward_general
 from asgibridge.ops.stacks import format_all_threads
 from asgibridge.process.phase import Phase
-from asgibridge.process.run import close_loop, log_loop_trouble, loop_factory
+from asgibridge.process.pulse import BEAT, LoopMonitor, Pulse
+from asgibridge.process.loops import close_loop, come_to, log_loop_trouble, loop_factory
 from asgibridge.process.server import Membership, Server
 from asgibridge.process.signals import SignalRelay
 from asgibridge.process.watchdog import Watchdog
@@ -52,8 +54,6 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger("asgibridge")
 
-# Seconds between two signs of life, at most; the arbiter looks once a second.
-_LONGEST_BEAT: Final = 1.0
 # Seconds that the quick stop (SIGINT, SIGQUIT) leaves for the application's shutdown, and that a
 # reload leaves for what is in flight.
 _QUICK: Final = 1.0
@@ -189,7 +189,7 @@ class Worker(BaseWorker):
             listeners=listeners,
             loaded=loaded,
             on_exhausted=self._on_exhausted,
-            on_unlistened=_come_to,
+            on_unlistened=come_to,
         )
         return Server(self._config, membership=membership)
 
@@ -228,10 +228,14 @@ class Worker(BaseWorker):
         self._task = asyncio.current_task()
         self._loop = loop
         loop.set_exception_handler(log_loop_trouble)
-        loop.add_reader(self.PIPE[0], self._on_reload)
-        relay = SignalRelay(self._on_signal_heard)
-        try:
-            self._beat(loop)
+        with contextlib.ExitStack() as closing:
+            loop.add_reader(self.PIPE[0], self._on_reload)
+            closing.callback(loop.remove_reader, self.PIPE[0])
+            closing.callback(SignalRelay(self._on_signal_heard).close)
+            # `self.timeout` is half of what the arbiter allows; 0 is for ever.
+            pulse = Pulse(loop, self._on_beat, every=min(BEAT, self.timeout / 2 or BEAT))
+            closing.callback(pulse.stop)
+            closing.callback(LoopMonitor(pulse, threading.get_ident()).stop)
             if not self.alive:
                 return
             with contextlib.suppress(asyncio.CancelledError):  # by `_stop`: nobody else knows it
@@ -240,18 +244,13 @@ class Worker(BaseWorker):
                 if self.cfg.max_requests > 0:
                     server.call_after(self.max_requests, self._on_enough)
                 await server.serve()
-        finally:
-            relay.close()
-            loop.remove_reader(self.PIPE[0])
 
-    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _on_beat(self, now: float) -> None:  # noqa: ARG002 - Pulse's
         """Give a sign of life, which a blocked loop cannot; look after the parent."""
         self.notify()
         if self.ppid != os.getppid() and not self._is_stopping:
             self.alive = False
             self._ask_to_stop("the arbiter is gone", self.cfg.graceful_timeout)
-        # `self.timeout` is half of what the arbiter allows; 0 is for ever.
-        loop.call_later(min(_LONGEST_BEAT, self.timeout / 2 or _LONGEST_BEAT), self._beat, loop)
 
     def _on_enough(self) -> None:
         """Make way for a successor."""
@@ -282,7 +281,7 @@ class Worker(BaseWorker):
             self._end_within(self.cfg.graceful_timeout)
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # it has just been closed
-                self._loop.call_soon_threadsafe(_come_to)
+                self._loop.call_soon_threadsafe(come_to)
 
     def _ask_to_stop(self, why: str, grace: float, *, is_quick: bool = False) -> None:
         """Have the loop stop the server.  Thread: main, anywhere: signal handlers."""
@@ -372,7 +371,3 @@ def _hook(cfg: Any, name: str) -> Any:  # noqa: ANN401
     """Return the hook *name* if somebody has set it: gunicorn's default only logs, at debug."""
     setting = cfg.settings[name]
     return None if setting.get() is setting.default else setting.get()
-
-
-def _come_to() -> None:
-    """Do nothing, in Python: pending signal handlers are called on the way."""

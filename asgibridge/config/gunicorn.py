@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from asgibridge.config.groups import LISTENING, RELOADING, WORKERS
 from asgibridge.config.option import ENVIRONMENT_PREFIX
 from asgibridge.config.settings import OPTIONS, examine
 from asgibridge.errors import SettingsError
@@ -53,7 +54,15 @@ _DECIDED: Final = {
     "fd": "bind",
     "uds_mode": "umask",
     "backlog": "backlog",
+    "workers": "workers",
+    "preload": "preload_app",
+    "max_requests": "max_requests",
+    "max_requests_jitter": "max_requests_jitter",
+    "worker_timeout": "timeout",
+    "reload": "reload",
 }
+# What remains of these belongs to a supervisor of ours.
+_NOT_FOR_WORKERS: Final = (LISTENING, WORKERS, RELOADING)
 # Ours that gunicorn has no word for, but that follow from another one unless a variable says so.
 _DERIVED: Final = frozenset({"max_head_size"})
 
@@ -185,6 +194,11 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, str], list[
         elif name in _DECIDED:
             mistakes.append(
                 f"environment {variable}: gunicorn decides this; use its {_DECIDED[name]} instead"
+            )
+        elif OPTIONS[name].group in _NOT_FOR_WORKERS:
+            mistakes.append(
+                f"environment {variable}: gunicorn cannot do this; remove it, or leave gunicorn: "
+                "`asgibridge serve`"
             )
         else:
             found[name] = value

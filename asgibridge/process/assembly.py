@@ -16,6 +16,7 @@ from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
 from asgibridge.net.reception import Reception
+from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, Wiring
 from asgibridge.ops.access import AccessLog
 from asgibridge.process.capacity import default_threads, usable_cpus
@@ -121,13 +122,13 @@ def assemble(
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
-    sharing = AcceptorSettings()
+    accepting = AcceptorSettings()
     if is_shared:
-        sharing = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
+        accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
     reception = Reception(wiring)
-    acceptor = Acceptor(loop, gate, deadlines, reception.admit, sharing)
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
-    wiring.acceptor = acceptor
+    wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)
     return Assembly(
         wiring=wiring,
         acceptor=acceptor,

@@ -23,17 +23,18 @@ from asgibridge.process.capacity import (
 )
 from asgibridge.process.countdown import Countdown
 from asgibridge.process.drain import Drain, StopReport
+from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
+from asgibridge.process.statistics import statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from asgibridge.app.threads import PoolStatistics
     from asgibridge.config.settings import Config
-    from asgibridge.net.gate import GateStatistics
+    from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Membership", "Server", "ServerStatistics"]
+__all__ = ["Membership", "Server", "listeners_of"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -53,35 +54,6 @@ class Membership:
     loaded: LoadedApplication | None
     on_exhausted: Callable[[], None]
     on_unlistened: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatistics:
-    """A server at one moment.
-
-    Attributes:
-        phase: where it stands.
-        gate: the counts of connections.
-        pool: the threads; None for an ASGI application.
-        is_paused: whether the listeners are not watched for want of room.
-        pauses: how often that was so.
-        paused_seconds: for how long in all, by reason.
-        queue_length: clients in the kernel's accept queues; None where it does not tell.
-        requests: answered or cut since the start.
-        refused: requests that broke the protocol or a limit.
-        cut: those of `requests` whose response did not end well.
-    """
-
-    phase: Phase
-    gate: GateStatistics
-    pool: PoolStatistics | None
-    is_paused: bool
-    pauses: int
-    paused_seconds: dict[str, float]
-    queue_length: int | None
-    requests: int
-    refused: int
-    cut: int
 
 
 class Server:
@@ -270,6 +242,11 @@ class Server:
             raise StartError("the server counts no requests before it has started")
         Countdown(self._assembly.wiring, requests, callback).begin()
 
+    def describe(self, why: str) -> None:
+        """Log what is in flight, *why* first, with stacks of threads and tasks.  Thread: any."""
+        if self._assembly is not None:
+            log_in_flight(self._assembly, why, level=logging.INFO)
+
     def tell_before_end(self) -> None:
         """Log what is in flight, and the access records that wait.  Thread: any.
 
@@ -280,7 +257,7 @@ class Server:
             return
         with contextlib.suppress(RuntimeError):  # what changes meanwhile cannot be listed
             if self._drain is not None:
-                self._drain.describe()
+                log_in_flight(assembly, TIME_OVER)
             if assembly.recorder is not None:
                 for connection in list(assembly.wiring.connections):
                     exchange = connection.exchange
@@ -302,20 +279,7 @@ class Server:
         assembly = self._assembly
         if assembly is None:
             raise StartError("the server has no statistics before it has started")
-        counters = assembly.wiring.counters
-        times = assembly.acceptor.times
-        return ServerStatistics(
-            phase=self._phase,
-            gate=assembly.wiring.gate.statistics(),
-            pool=assembly.pool.statistics() if assembly.pool is not None else None,
-            is_paused=assembly.acceptor.reason is not None,
-            pauses=times.count,
-            paused_seconds={reason.value: spent for reason, spent in times.seconds.items()},
-            queue_length=assembly.acceptor.queue_length(),
-            requests=counters.requests,
-            refused=counters.refused,
-            cut=counters.cut,
-        )
+        return statistics_of(assembly, self._phase)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -335,12 +299,7 @@ class Server:
     def _open_listeners(self) -> list[Listener]:
         if self._membership is not None:
             return list(self._membership.listeners)
-        config = self.config
-        inherited = inherited_listeners()
-        if inherited:
-            return inherited
-        addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
-        return open_listeners(addresses, backlog=config.backlog)
+        return listeners_of(self.config)
 
     def _check_descriptors(self) -> None:
         connections = self.config.worker_connections
@@ -393,6 +352,19 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self._phase.value} {' '.join(self.urls)}>"
+
+
+def listeners_of(config: Config) -> list[Listener]:
+    """Open what *config* names, or adopt what the service manager has opened for this process.
+
+    Raises:
+        BindError: one of them could not be opened or adopted.
+    """
+    inherited = inherited_listeners()
+    if inherited:
+        return inherited
+    addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
+    return open_listeners(addresses, backlog=config.backlog)
 
 
 def _close_all(listeners: Sequence[Listener]) -> None:

@@ -98,11 +98,13 @@ def test_all_mistakes_are_told_at_once() -> None:
         "ASGIBRIDGE_NONSENSE": "1",
         "ASGIBRIDGE_BODY_TIMEOUT": "soon",
         "ASGIBRIDGE_INTERFACE": "",
+        "ASGIBRIDGE_MAX_RSS": "300",
     }
     said = mistakes(environ, worker_connections=0, protocol="uwsgi")
-    assert len(said) == 5
+    assert len(said) == 6
     text = "\n".join(said)
     assert "environment ASGIBRIDGE_THREADS: gunicorn decides this; use its threads" in text
+    assert "environment ASGIBRIDGE_MAX_RSS: gunicorn cannot do this" in text
     assert "environment ASGIBRIDGE_NONSENSE: there is no such setting" in text
     assert "environment ASGIBRIDGE_BODY_TIMEOUT: " in text
     assert "gunicorn's worker_connections: " in text
