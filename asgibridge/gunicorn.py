@@ -28,9 +28,9 @@ from asgibridge.net.sockets import Listener
 from asgibridge.ops.atoms import compile_format
 from asgibridge.ops.forwarding import forward_access, forward_general
 from asgibridge.ops.stacks import format_all_threads
+from asgibridge.process.loops import close_loop, come_to, log_loop_trouble, loop_factory
 from asgibridge.process.phase import Phase
 from asgibridge.process.pulse import BEAT, LoopMonitor, Pulse
-from asgibridge.process.loops import close_loop, come_to, log_loop_trouble, loop_factory
 from asgibridge.process.server import Membership, Server
 from asgibridge.process.signals import SignalRelay
 from asgibridge.process.watchdog import Watchdog
