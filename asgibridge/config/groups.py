@@ -6,10 +6,11 @@ from typing import Final
 
 from asgibridge.config.option import Group
 
-__all__ = ["APPLICATION", "LIMITS", "LISTENING", "LOGGING", "PROCESS", "TIMEOUTS"]
+__all__ = ["APPLICATION", "LIMITS", "LISTENING", "LOGGING", "PROCESS", "TIMEOUTS", "TLS"]
 
 APPLICATION: Final = Group(title="Application", intro="What is served, and how it is found.")
 LISTENING: Final = Group(title="Listening", intro="Where clients find the server.")
+TLS: Final = Group(title="TLS", intro="How listeners speak https, all of them or none.")
 PROCESS: Final = Group(title="Process", intro="What the serving process is made of.")
 LIMITS: Final = Group(title="Limits", intro="How much one process takes on. Sizes: 64k, 1m, 1g.")
 TIMEOUTS: Final = Group(

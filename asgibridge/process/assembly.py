@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
+    from asgibridge.net.certificates import TlsTerms
 
 __all__ = ["Assembly", "assemble"]
 
@@ -50,10 +51,12 @@ def assemble(
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
+    tls: TlsTerms | None = None,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads.
+    *on_exhausted* is called when overdue requests hold all threads; *tls* says on what terms the
+    listeners speak it, if they do.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -111,7 +114,7 @@ def assemble(
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
-    reception = Reception(wiring)
+    reception = Reception(wiring, tls)
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
     acceptor.park_silent = reception.park_silent
     wiring.acceptor = acceptor

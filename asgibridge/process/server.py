@@ -23,6 +23,7 @@ from asgibridge.process.capacity import (
 )
 from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
+from asgibridge.process.tls import tls_terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,8 +98,12 @@ class Server:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`."""
-        return [listener.url for listener in self._listeners]
+        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`.
+
+        Under TLS `https://127.0.0.1:8000`.
+        """
+        scheme = "http://" if self.config.ssl_certfile is None else "https://"
+        return [listener.url.replace("http://", scheme, 1) for listener in self._listeners]
 
     def load(self) -> LoadedApplication:
         """Import the application, if that has not been done.
@@ -134,6 +139,7 @@ class Server:
             startup_deadline = time.monotonic() + config.startup_timeout
         try:
             self._check_descriptors()
+            tls = tls_terms(config)
             loaded = self.load()
             lifespan = Lifespan(loaded.application, LifespanMode(config.lifespan))
             if loaded.interface == "asgi":
@@ -141,7 +147,7 @@ class Server:
                 await lifespan.start(max(0.0, startup_deadline - time.monotonic()))
             self._listeners = self._open_listeners()
             self._assembly = assemble(
-                config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted
+                config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted, tls
             )
             if self._assembly.pool is not None:
                 self._assembly.pool.start()
