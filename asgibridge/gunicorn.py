@@ -103,6 +103,11 @@ class Worker(BaseWorker):
                 check()
             except SettingsError as error:
                 mistakes += error.mistakes
+        if _hook(cfg, "ssl_context") is not None:
+            mistakes.append(
+                "gunicorn's ssl_context: asgibridge makes its own from certfile, keyfile, "
+                "ca_certs, cert_reqs and ciphers; remove the hook"
+            )
         if mistakes:
             raise RuntimeError("\n".join(mistakes))
         for line in find_pointless(values, _values(GunicornConfig())):
@@ -369,5 +374,5 @@ def _logger_of(log: Any, kind: str) -> logging.Logger:  # noqa: ANN401
 
 def _hook(cfg: Any, name: str) -> Any:  # noqa: ANN401
     """Return the hook *name* if somebody has set it: gunicorn's default only logs, at debug."""
-    setting = cfg.settings[name]
-    return None if setting.get() is setting.default else setting.get()
+    setting = cfg.settings.get(name)  # some are younger than others
+    return None if setting is None or setting.get() is setting.default else setting.get()

@@ -32,7 +32,7 @@ TESTED_ELSEWHERE: Final[dict[str, tuple[str | None, str]]] = {
 
 # Module -> why it is one thing although it is long.
 LONGER: Final = {
-    "config/settings.py": "one table: every setting, each declared once",
+    "config/settings.py": "one list: every setting there is, in the order of help and reference",
     "http/parser.py": "one reader: head, body, trailers and limits share what has been read so far",
     "net/connection.py": "one protocol: each event a client can cause, with the state they share",
 }

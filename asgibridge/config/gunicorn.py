@@ -35,6 +35,11 @@ _DECIDED: Final = {
     "max_target_size": "limit_request_line",
     "max_headers": "limit_request_fields",
     "max_header_size": "limit_request_field_size",
+    "ssl_certfile": "certfile",
+    "ssl_keyfile": "keyfile",
+    "ssl_ca_certs": "ca_certs",
+    "ssl_cert_reqs": "cert_reqs",
+    "ssl_ciphers": "ciphers",
     "root_path": "root_path",
     "loop": "asgi_loop",
     "lifespan": "asgi_lifespan",
@@ -63,8 +68,8 @@ _DECIDED: Final = {
 }
 # What remains of these belongs to a supervisor of ours.
 _NOT_FOR_WORKERS: Final = (LISTENING, WORKERS, RELOADING)
-# Ours that gunicorn has no word for, but that follow from another one unless a variable says so.
-_DERIVED: Final = frozenset({"max_head_size"})
+# ssl.CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED, which are ints too.
+_CERT_REQS: Final = {0: "none", 1: "optional", 2: "required"}
 
 # Setting -> why it has no effect, and what to do instead.
 _POINTLESS: Final = {
@@ -72,7 +77,7 @@ _POINTLESS: Final = {
     "reuse_port": "honoured, but clients then wait for one worker alone while others are free; "
     "leave it out",
     "tmp_upload_dir": "large request bodies go to the system's temporary directory; set TMPDIR",
-    "ssl_version": "gunicorn itself has ignored it since version 21; use the ssl_context hook",
+    "ssl_version": "TLS 1.2 and 1.3 are spoken, always",
     "suppress_ragged_eofs": "the event loop handles them",
     "do_handshake_on_connect": "the event loop does it, within a timeout",
     "http_protocols": "HTTP/1.1 is what is spoken here; put a proxy in front for HTTP/2",
@@ -107,8 +112,6 @@ _REFUSED: Final[dict[str, tuple[frozenset[object], str]]] = {
         frozenset({"off", False}),
         "asgibridge does not speak the PROXY protocol; turn it off in the proxy too",
     ),
-    "certfile": (frozenset({None}), "asgibridge does not speak TLS yet; let a proxy do it"),
-    "keyfile": (frozenset({None}), "asgibridge does not speak TLS yet; let a proxy do it"),
 }
 
 
@@ -169,6 +172,11 @@ def _translate(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
         "max_headers": fields if 0 < fields <= _MOST_FIELDS else _MOST_FIELDS,
         "max_header_size": max(128, field_size),
         "max_head_size": _HEAD_BESIDE_FIELD + field_size,
+        "ssl_certfile": values["certfile"],
+        "ssl_keyfile": values["keyfile"],
+        "ssl_ca_certs": values["ca_certs"],
+        "ssl_cert_reqs": _CERT_REQS.get(values["cert_reqs"], values["cert_reqs"]),
+        "ssl_ciphers": values["ciphers"],
         # gunicorn's own setting is young; its WSGI workers know this variable.
         "root_path": (values.get("root_path") or environ.get("SCRIPT_NAME", "")).rstrip("/"),
         "loop": values.get("asgi_loop", "auto"),

@@ -29,6 +29,7 @@ __all__ = [
     "path",
     "quote",
     "seconds",
+    "secret",
     "size",
     "switch",
     "text",
@@ -75,6 +76,7 @@ class Kind(Generic[T]):
         shape: How the flag is written.
         completes: What a shell should offer: `file`, `directory` or nothing.
         none_word: The word that stands for None, when None is allowed.
+        is_secret: Listings of settings do not show it.
     """
 
     metavar: str
@@ -85,6 +87,7 @@ class Kind(Generic[T]):
     shape: Shape = Shape.ONE
     completes: str = ""
     none_word: str = ""
+    is_secret: bool = False
 
     def read(self, value: object) -> T:
         """Turn *value* into a value of this kind.
@@ -130,6 +133,17 @@ def text(metavar: str = "TEXT", *, expects: str = "some text", empty: bool = Fal
         return value
 
     return Kind(metavar=metavar, expects=expects, reader=read)
+
+
+def secret(metavar: str = "TEXT", *, expects: str) -> Kind[str]:
+    """Make the kind of text that is nobody's business, and has no forbidden characters."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("the value is empty or not text")
+        return value
+
+    return Kind(metavar=metavar, expects=expects, reader=read, is_secret=True)
 
 
 def path(metavar: str = "FILE", *, completes: str = "file") -> Kind[str]:
@@ -342,6 +356,7 @@ def optional(kind: Kind[T], word: str = "none") -> Kind[T | None]:
         shape=kind.shape,
         completes=kind.completes,
         none_word=word,
+        is_secret=kind.is_secret,
     )
 
 

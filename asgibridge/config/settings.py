@@ -13,6 +13,7 @@ from asgibridge.config.groups import (
     PROCESS,
     RELOADING,
     TIMEOUTS,
+    TLS,
     WORKERS,
 )
 from asgibridge.config.kinds import (
@@ -25,6 +26,7 @@ from asgibridge.config.kinds import (
     optional,
     path,
     seconds,
+    secret,
     size,
     switch,
     text,
@@ -170,6 +172,51 @@ class Config:
         "its own limit (net.core.somaxconn).",
         reason="Waiting clients belong in the kernel, where they cost next to nothing; 2048 is "
         "also what gunicorn and uvicorn ask for.",
+    )
+
+    ssl_certfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="Speak https, on all listeners, with the certificate in this PEM file: the server's "
+        "own first, then those that lead to its authority.",
+        reason="Most servers stand behind a proxy that speaks https for them.",
+    )
+    ssl_keyfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="The PEM file with the certificate's private key. none: it is in ssl_certfile.",
+    )
+    ssl_keyfile_password: str | None = option(
+        optional(secret(expects="the password of the key")),
+        None,
+        group=TLS,
+        help="The password of the key, if it is encrypted. Better a variable or a file than a "
+        "flag, which other users of the machine can see.",
+    )
+    ssl_ca_certs: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="A PEM file with the certificates of the authorities that sign your clients' "
+        "certificates. Needed with ssl_cert_reqs.",
+    )
+    ssl_cert_reqs: Literal["none", "optional", "required"] = option(
+        choice("none", "optional", "required", metavar="WHICH"),
+        "none",
+        group=TLS,
+        help="Whether clients show a certificate: none are asked, optional: those that show one "
+        "must show a good one, required: all must.",
+        reason="Browsers have none.",
+    )
+    ssl_ciphers: str | None = option(
+        optional(text("CIPHERS", expects="names of ciphers as `openssl ciphers` takes them")),
+        None,
+        group=TLS,
+        help="The ciphers of TLS 1.2, in OpenSSL's notation. Those of TLS 1.3 are all good. none: "
+        "OpenSSL's own choice.",
+        reason="OpenSSL's choice is kept up to date with the system.",
     )
 
     loop: Literal["auto", "uvloop", "asyncio"] = option(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
+    from asgibridge.net.certificates import TlsTerms
 
 __all__ = ["Assembly", "assemble"]
 
@@ -48,19 +49,20 @@ class Assembly:
     recorder: AccessRecorder | None
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - what a server is made from
     config: Config,
     loaded: LoadedApplication,
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
     *,
+    tls: TlsTerms | None = None,
     is_shared: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads; *is_shared* says that other
-    processes serve the same listeners.
+    *on_exhausted* is called when overdue requests hold all threads; *tls* says on what terms the
+    listeners speak it, if they do; *is_shared* says that other processes serve them too.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -125,7 +127,7 @@ def assemble(
     accepting = AcceptorSettings()
     if is_shared:
         accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
-    reception = Reception(wiring)
+    reception = Reception(wiring, tls)
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
     wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)

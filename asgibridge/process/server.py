@@ -26,6 +26,7 @@ from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 from asgibridge.process.statistics import statistics_of
+from asgibridge.process.tls import tls_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -93,8 +94,12 @@ class Server:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`."""
-        return [listener.url for listener in self._listeners]
+        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`.
+
+        Under TLS `https://127.0.0.1:8000`.
+        """
+        scheme = "http://" if self.config.ssl_certfile is None else "https://"
+        return [listener.url.replace("http://", scheme, 1) for listener in self._listeners]
 
     @property
     def summary(self) -> str:
@@ -150,6 +155,7 @@ class Server:
             startup_deadline = time.monotonic() + config.startup_timeout
         try:
             self._check_descriptors()
+            tls = tls_terms(config)
             loaded = self.load()
             lifespan = Lifespan(loaded.application, LifespanMode(config.lifespan))
             if loaded.interface == "asgi":
@@ -162,6 +168,7 @@ class Server:
                 lifespan.state,
                 asyncio.get_running_loop(),
                 self._on_exhausted,
+                tls=tls,
                 is_shared=self._membership is not None,
             )
             if self._assembly.pool is not None:

@@ -19,6 +19,12 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
     "uds_mode": ("660", 0o660),
     "fd": ("3", 3),
     "backlog": ("100", 100),
+    "ssl_certfile": ("cert.pem", "cert.pem"),
+    "ssl_keyfile": ("key.pem", "key.pem"),
+    "ssl_keyfile_password": ("open sesame", "open sesame"),
+    "ssl_ca_certs": ("authority.pem", "authority.pem"),
+    "ssl_cert_reqs": ("required", "required"),
+    "ssl_ciphers": ("HIGH", "HIGH"),
     "loop": ("asyncio", "asyncio"),
     "worker_connections": ("500", 500),
     "max_in_flight": ("10", 10),
@@ -51,4 +57,9 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
 COMPANIONS: Final[dict[str, dict[str, str]]] = {
     "factory": {"app": "a:b"},
     "uds_mode": {"uds": "/run/a"},
+    "ssl_keyfile": {"ssl_certfile": "cert.pem"},
+    "ssl_keyfile_password": {"ssl_certfile": "cert.pem"},
+    "ssl_ca_certs": {"ssl_certfile": "cert.pem", "ssl_cert_reqs": "optional"},
+    "ssl_cert_reqs": {"ssl_certfile": "cert.pem", "ssl_ca_certs": "authority.pem"},
+    "ssl_ciphers": {"ssl_certfile": "cert.pem"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from support.commands import environment
 from support.gunicorns import gunicorn_command, running_gunicorn
-from support.visitors import REQUEST, read_answer
+from support.tls import issue
+from support.visitors import REQUEST, AnswerCut, read_answer
 from support.waiting import until
 
 if TYPE_CHECKING:
@@ -179,6 +181,39 @@ def test_a_mount_point_is_known_to_the_application() -> None:
         assert b"/shop" in ask(command, get("/shop/environ"))
 
 
+# --- TLS
+
+
+def ask_securely(command: RunningGunicorn, context: ssl.SSLContext) -> bytes:
+    with (
+        socket.create_connection(("127.0.0.1", port_of(command)), timeout=20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
+    ):
+        sock.sendall(REQUEST % b"")
+        return read_answer(sock)
+
+
+@apps
+def test_certificate_files_are_honoured(app: str) -> None:
+    papers = issue()
+    with running_gunicorn(
+        "--certfile", papers.cert, "--keyfile", papers.key, app, cwd=APPS, workers=2
+    ) as command:
+        assert ask_securely(command, papers.trust()).startswith(b"http/1.1 200")
+
+
+def test_client_certificates_are_required_if_so_set() -> None:
+    papers = issue()
+    with running_gunicorn(
+        *("--certfile", papers.cert, "--keyfile", papers.key, "--ca-certs", papers.authority),
+        *("--cert-reqs", "2", "--ciphers", "ECDHE+AESGCM", "stopping_asgi:app"),
+        cwd=APPS,
+    ) as command:
+        assert ask_securely(command, papers.trust(shows_client=True)).startswith(b"http/1.1 200")
+        with pytest.raises((ssl.SSLError, ConnectionError, AnswerCut)):
+            ask_securely(command, papers.trust())
+
+
 # --- what cannot be
 
 
@@ -205,6 +240,13 @@ def test_a_mount_point_is_known_to_the_application() -> None:
             "gunicorn's protocol='uwsgi': asgibridge speaks HTTP only",
             1,
             id="another protocol",
+        ),
+        pytest.param(
+            ("--keyfile", __file__, "stopping_asgi:app"),
+            {},
+            "gunicorn's keyfile: there is no certificate to go with it",
+            1,
+            id="a key without a certificate",
         ),
         pytest.param(
             ("stopping_asgi:say",),

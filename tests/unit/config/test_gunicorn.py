@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -66,6 +67,7 @@ def test_its_defaults_mean_what_they_say() -> None:
         ("limit_request_field_size", 65536, "max_header_size", 65536),
         ("limit_request_field_size", 65536, "max_head_size", 131072),
         ("root_path", "/shop/", "root_path", "/shop"),
+        ("ciphers", None, "ssl_ciphers", None),
         ("asgi_loop", "asyncio", "loop", "asyncio"),
         ("asgi_lifespan", "off", "lifespan", "off"),
         ("access_log_format", "%(h)s", "access_log_format", "%(h)s"),
@@ -73,6 +75,22 @@ def test_its_defaults_mean_what_they_say() -> None:
 )
 def test_a_setting_is_honoured(theirs: str, value: Any, ours: str, meaning: object) -> None:  # noqa: ANN401
     assert translated(**{theirs: value})[ours] == meaning
+
+
+def test_certificates_are_ours_under_other_names() -> None:
+    found = translated(
+        certfile="c", keyfile="k", ca_certs="a", cert_reqs=ssl.CERT_REQUIRED, ciphers="x"
+    )
+    assert {name: value for name, value in found.items() if name.startswith("ssl_")} == {
+        "ssl_certfile": "c",
+        "ssl_keyfile": "k",
+        "ssl_keyfile_password": None,
+        "ssl_ca_certs": "a",
+        "ssl_cert_reqs": "required",
+        "ssl_ciphers": "x",
+    }
+    assert translated(certfile="c", cert_reqs=0)["ssl_cert_reqs"] == "none"
+    assert "gunicorn's cert_reqs" in mistakes(certfile="c", cert_reqs=7)[0]
 
 
 def test_the_mount_point_comes_from_its_variable_too() -> None:
