@@ -49,6 +49,7 @@ def running_gunicorn(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     workers: int = 1,
+    ready: str = READY,
 ) -> Iterator[RunningGunicorn]:
     """Run gunicorn with *args* until the block is left; *workers* are ready when it is entered.
 
@@ -59,6 +60,7 @@ def running_gunicorn(
         cwd: where it starts, and looks for `gunicorn.conf.py` and the application.
         env: variables beside those of the tests.
         workers: how many.
+        ready: what each of them logs when it is.
 
     Raises:
         CommandEnded: it ended before it was ready; the message carries its log.
@@ -78,7 +80,7 @@ def running_gunicorn(
     ) as process:
         command = RunningGunicorn(process)
         try:
-            command.wait_for_log(READY, START_TIMEOUT, count=workers)
+            command.wait_for_log(ready, START_TIMEOUT, count=workers)
             yield command
         finally:
             command.end(STOP_TIMEOUT)

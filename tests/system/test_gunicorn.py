@@ -348,6 +348,19 @@ def test_a_logger_class_of_ones_own_decides(app: str) -> None:
     assert "/health" not in "\n".join(command.output_lines)
 
 
+def test_statsd_hears_of_every_request() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as statsd:
+        statsd.bind(("127.0.0.1", 0))
+        statsd.settimeout(10)
+        host = f"127.0.0.1:{statsd.getsockname()[1]}"
+        with running_gunicorn("--statsd-host", host, "stopping_asgi:app", cwd=APPS) as command:
+            ask(command, get())
+            heard = set()
+            while "gunicorn.request.status.200:1|c|@1.0" not in heard:
+                heard.add(statsd.recv(1024).decode())
+    assert "gunicorn.requests:1|c|@1.0" in heard
+
+
 @apps
 def test_our_records_reach_the_error_log_from_its_level_on(app: str) -> None:
     with running_gunicorn("--log-level", "debug", app, cwd=APPS) as command:

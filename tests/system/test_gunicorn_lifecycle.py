@@ -147,6 +147,14 @@ def test_term_answers_what_is_in_flight_and_in_the_queue(app: str) -> None:
         assert command.wait(20) == 0
 
 
+def test_a_start_can_be_stopped() -> None:
+    with running_gunicorn(
+        "stopping_asgi:app", cwd=APPS, env={"STUCK": "startup"}, ready="in startup"
+    ) as command:
+        command.signal(signal.SIGTERM)
+        assert command.wait(10) == 0
+
+
 @apps
 def test_a_stop_is_over_in_time_whatever_the_application_does(app: str) -> None:
     path = b"stuck" if "wsgi" in app else b"ignores"
@@ -192,6 +200,24 @@ def test_a_worker_whose_loop_is_blocked_is_replaced(path: str) -> None:
         log = "\n".join(command.log_lines)
         assert "aborted: no sign of life for 2 s" in log
         assert "stopping_asgi.py" in log
+
+
+def test_a_worker_without_threads_that_come_back_is_replaced() -> None:
+    """[WSGI-7] The stuck one has answered 504, and its successor serves."""
+    with (
+        running_gunicorn(
+            *("--graceful-timeout", "1", "stopping_wsgi:app"),
+            cwd=APPS,
+            env={"ASGIBRIDGE_REQUEST_TIMEOUT": "300ms"},
+        ) as command,
+        ExitStack() as stack,
+    ):
+        dial(command, stack).sendall(REQUEST % b"stuck")
+        command.wait_for_log("stopping reason=all threads are overdue")
+        command.wait_for_log("ready pid=", 10, count=2)
+        again = dial(command, stack)
+        again.sendall(REQUEST % b"")
+        read_answer(again)
 
 
 def test_a_busy_but_living_worker_is_not_killed() -> None:

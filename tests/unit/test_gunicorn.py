@@ -61,11 +61,14 @@ def test_what_has_no_effect_is_told_of() -> None:
 
 
 def test_all_that_is_wrong_is_refused_at_once() -> None:
-    wrong = config(protocol="uwsgi", access_log_format="%(z)s")
+    wrong = config(
+        protocol="uwsgi", access_log_format="%(z)s", ssl_context=lambda _, factory: factory()
+    )
     with pytest.raises(RuntimeError) as caught:
         Worker.check_config(wrong, Recorded())
     assert "protocol" in str(caught.value)
     assert "%(z)s" in str(caught.value)
+    assert "ssl_context" in str(caught.value)
 
 
 def test_older_workers_have_a_successor_and_the_newest_has_none() -> None:
