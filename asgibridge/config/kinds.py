@@ -7,9 +7,10 @@ value as text that it reads back as the same value.  Nothing here touches the ou
 from __future__ import annotations
 
 import enum
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "octal",
     "optional",
     "path",
+    "peers",
     "quote",
     "seconds",
     "secret",
@@ -290,6 +292,23 @@ def names(metavar: str, *, expects: str) -> Kind[tuple[str, ...]]:
         return found
 
     return Kind(metavar=metavar, expects=expects, reader=read, shower=",".join, shape=Shape.MANY)
+
+
+def peers() -> Kind[tuple[str, ...]]:
+    """Make the kind of lists of addresses and networks, or `*` for all there are."""
+    plain = names("ADDRESS", expects="addresses or networks such as 10.0.0.1 or 10.0.0.0/8, or *")
+
+    def read(value: object) -> tuple[str, ...]:
+        found = plain.reader(value)
+        for each in found:
+            try:
+                if each != "*":
+                    ipaddress.ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"{quote(each)} is no address or network ({error})") from None
+        return found
+
+    return replace(plain, reader=read)
 
 
 def application() -> Kind[str | Callable[..., Any]]:

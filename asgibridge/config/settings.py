@@ -22,6 +22,7 @@ from asgibridge.config.kinds import (
     octal,
     optional,
     path,
+    peers,
     seconds,
     secret,
     size,
@@ -166,6 +167,26 @@ class Config:
         "its own limit (net.core.somaxconn).",
         reason="Waiting clients belong in the kernel, where they cost next to nothing; 2048 is "
         "also what gunicorn and uvicorn ask for.",
+    )
+
+    proxy_headers: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LISTENING,
+        help="Believe trusted proxies about the client's address and scheme: X-Forwarded-For and "
+        "X-Forwarded-Proto, or where neither is there, Forwarded.",
+        reason="Only what forwarded_allow_ips names is believed, by default a proxy on this "
+        "machine; uvicorn has the same.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = option(
+        peers(),
+        ("127.0.0.1", "::1"),
+        group=LISTENING,
+        names=Names(environment="FORWARDED_ALLOW_IPS"),
+        help="Addresses and networks (10.0.0.0/8) of the proxies to be believed; * is everybody. "
+        "A proxy on a Unix socket always is. The variable ASGIBRIDGE_FORWARDED_ALLOW_IPS is the "
+        "stronger one.",
+        reason="Who can connect from this machine can already do more than forge an address.",
     )
 
     ssl_certfile: str | None = option(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asgibridge.net.exchange import Exchange
     from asgibridge.net.gate import Gate
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.proxy import TrustedProxies
 
 __all__ = ["Counters", "Timeouts", "Wiring"]
 
@@ -64,6 +65,7 @@ class Wiring:
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
         on_closed: called when a connection has closed.
+        proxies: whose word about clients is taken; None if nobody's.
         parser: reads the requests that come in one piece, whosever they are.
     """
 
@@ -78,6 +80,7 @@ class Wiring:
     timeouts: Timeouts
     max_body_memory: int
     may_send_directly: bool = False
+    proxies: TrustedProxies | None = None
     acceptor: Acceptor | None = None
     is_draining: bool = False
     closes_idle: bool = False

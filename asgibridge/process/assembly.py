@@ -15,6 +15,7 @@ from asgibridge.net.clock import HeaderClock
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
+from asgibridge.net.proxy import TrustedProxies
 from asgibridge.net.reception import Reception
 from asgibridge.net.wiring import Timeouts, Wiring
 from asgibridge.ops.access import AccessLog
@@ -111,6 +112,8 @@ def assemble(
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
     )
+    if config.proxy_headers:
+        wiring.proxies = TrustedProxies(config.forwarded_allow_ips)
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused

@@ -227,7 +227,7 @@ class Server:
                 for connection in list(assembly.wiring.connections):
                     exchange = connection.exchange
                     if exchange is not None:
-                        assembly.recorder.record_last(exchange, connection, "the process ended")
+                        assembly.recorder.record_last(exchange, "the process ended")
         if assembly.recorder is not None:
             assembly.recorder.flush()
 

@@ -19,6 +19,8 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
     "uds_mode": ("660", 0o660),
     "fd": ("3", 3),
     "backlog": ("100", 100),
+    "proxy_headers": ("off", False),
+    "forwarded_allow_ips": ("10.0.0.0/8,::1", ("10.0.0.0/8", "::1")),
     "ssl_certfile": ("cert.pem", "cert.pem"),
     "ssl_keyfile": ("key.pem", "key.pem"),
     "ssl_keyfile_password": ("open sesame", "open sesame"),
