@@ -22,7 +22,13 @@ from asgibridge.config.help import entry, note, usage
 from asgibridge.config.kinds import Shape, nearest
 from asgibridge.config.settings import OPTIONS
 from asgibridge.config.sources import CONFIG_VARIABLE, DEFAULT_FILE, Resolved, resolve
-from asgibridge.errors import ApplicationRaised, AsgibridgeError, SettingsError, StartError
+from asgibridge.errors import (
+    ApplicationRaised,
+    AsgibridgeError,
+    SettingsError,
+    StartError,
+    WorkersFailed,
+)
 from asgibridge.process.standard_streams import open_standard_descriptors
 
 if TYPE_CHECKING:
@@ -354,6 +360,8 @@ def _explain(error: AsgibridgeError) -> int:
 
         # The loader has cut the frames that led to the application.
         click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+    if isinstance(error, WorkersFailed):
+        click.echo(error.trace, err=True, nl=False)
     if isinstance(error, SettingsError):
         return _report(error.mistakes, EXIT_USAGE)
     code = EXIT_NOT_STARTED if isinstance(error, StartError) else EXIT_FAILED

@@ -21,6 +21,7 @@ __all__ = [
     "ResponseError",
     "SettingsError",
     "StartError",
+    "WorkersFailed",
 ]
 
 
@@ -55,6 +56,15 @@ class BindError(StartError):
 
 class LifespanFailed(StartError):
     """The application's lifespan startup failed or took too long."""
+
+
+class WorkersFailed(StartError):
+    """No worker could be started."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        """Keep what a worker has said: what went wrong, and its application's *trace*, or ""."""
+        super().__init__(message)
+        self.trace = trace
 
 
 class IllegalMove(AsgibridgeError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from asgibridge.app.loader import LoadedApplication, load
 from asgibridge.config.settings import MAX_WORKERS
-from asgibridge.errors import SettingsError, StartError
+from asgibridge.errors import SettingsError, WorkersFailed
 from asgibridge.ops.reopening import reopen_log_files
 from asgibridge.process import channel as says
 from asgibridge.process.census import log_census
@@ -86,7 +86,8 @@ class Supervisor:
 
         Raises:
             SettingsError: a file that the settings name is wrong.
-            StartError: a listener could not be opened, or no worker could be started.
+            StartError: a listener could not be opened.
+            WorkersFailed: no worker could be started.
         """
         configure_logs(self._config, shows_pid=True)
         self._move(PhaseEvent.START_ASKED)
@@ -97,8 +98,7 @@ class Supervisor:
         finally:
             self._end()
         if self._fatal is not None:
-            message, trace = self._fatal
-            raise StartError(f"{trace}{message}")
+            raise WorkersFailed(*self._fatal)
         return EXIT_OK if self._is_clean else EXIT_NOT_CLEAN
 
     # --- starting
