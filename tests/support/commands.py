@@ -186,13 +186,13 @@ class RunningCommand:
                 serving.remove(pid)
         return serving
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the command alone, as a service manager does."""
-        self._process.send_signal(number)
-
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to the command and all it has started, as a terminal does."""
         os.killpg(self._process.pid, number)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone, as a service manager does."""
+        self._process.send_signal(number)
 
     def wait(self, timeout: float) -> int:
         """Wait for its end and answer the exit code; the log is complete then.
