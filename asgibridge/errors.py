@@ -21,7 +21,7 @@ __all__ = [
     "ResponseError",
     "SettingsError",
     "StartError",
-    "WorkersFailed",
+    "WorkerFailed",
 ]
 
 
@@ -58,11 +58,11 @@ class LifespanFailed(StartError):
     """The application's lifespan startup failed or took too long."""
 
 
-class WorkersFailed(StartError):
+class WorkerFailed(StartError):
     """No worker could be started."""
 
     def __init__(self, message: str, trace: str) -> None:
-        """Keep what a worker has said: what went wrong, and its application's *trace*, or ""."""
+        """Pass on what the last of them said: *message*, and the application's own *trace*."""
         super().__init__(message)
         self.trace = trace
 

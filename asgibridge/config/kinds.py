@@ -19,6 +19,7 @@ __all__ = [
     "Kind",
     "Shape",
     "application",
+    "bytes_of",
     "choice",
     "integer",
     "memory",
@@ -242,30 +243,38 @@ def size(minimum: int) -> Kind[int]:
     )
 
 
-def memory() -> Kind[int | str]:
-    """Make the kind of memory limits: bytes, or a share of what there is as text such as `80%`.
+def memory() -> Kind[str]:
+    """Make the kind of memory limits, as text: a size such as `300m`, or a share such as `80%`.
 
     A bare number is in MiB, as users of `reload-on-rss` know it.
     """
     plain = size(2**20)
 
-    def read(value: object) -> int | str:
+    def read(value: object) -> str:
         if isinstance(value, str) and (share := _PERCENT.fullmatch(value.strip())):
             if not 0 < float(share[1]) <= 100:  # noqa: PLR2004 - percent
                 raise ValueError(f"{quote(value)} is no share of the memory")
             return f"{float(share[1]):g}%"
-        if isinstance(value, str) and value.strip().isdecimal():
-            value = int(value)
         if isinstance(value, int) and not isinstance(value, bool):
-            value *= 2**20
-        return plain.reader(value)
+            value = f"{value}m"
+        elif isinstance(value, str) and value.strip().isdecimal():
+            value = f"{value.strip()}m"
+        return _show_size(plain.reader(value))
 
     return Kind(
         metavar="MEMORY",
         expects="MiB such as 300, a size such as 300m or 1g, or a share of the limit such as 80%",
         reader=read,
-        shower=lambda value: value if isinstance(value, str) else _show_size(value),
     )
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes of a size as the kinds of settings show it: `64k`, `300m`, `1g`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return size(0).read(text)
 
 
 def switch() -> Kind[bool]:

@@ -215,7 +215,7 @@ class Config:
         "together. auto: a tenth of max_requests.",
         reason="A tenth spreads them, and hardly changes what was asked for.",
     )
-    max_rss: int | str | None = option(
+    max_rss: str | None = option(
         optional(memory()),
         None,
         group=WORKERS,
@@ -223,7 +223,7 @@ class Config:
         "the memory limit of the container (of the machine, without one). none: never.",
         reason="Only you know what your application needs.",
     )
-    max_uss: int | str | None = option(
+    max_uss: str | None = option(
         optional(memory()),
         None,
         group=WORKERS,

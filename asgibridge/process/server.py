@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Membership", "Server", "listeners_of"]
+__all__ = ["Membership", "Server", "listeners_of", "load_application"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -122,13 +122,7 @@ class Server:
             LoadError: it cannot be found, or is no application.
         """
         if self._loaded is None:
-            config = self.config
-            self._loaded = load(
-                config.app,
-                factory=config.factory,
-                app_dir=config.app_dir,
-                interface=config.interface,
-            )
+            self._loaded = load_application(self.config)
         return self._loaded
 
     async def start(self, *, startup_deadline: float | None = None) -> None:
@@ -341,6 +335,17 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self._phase.value} {' '.join(self.urls)}>"
+
+
+def load_application(config: Config) -> LoadedApplication:
+    """Import the application that *config* names.
+
+    Raises:
+        LoadError: it cannot be found, or is no application.
+    """
+    return load(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
 
 
 def listeners_of(config: Config) -> list[Listener]:

@@ -20,6 +20,19 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
     "fd": ("3", 3),
     "backlog": ("100", 100),
     "loop": ("asyncio", "asyncio"),
+    "workers": ("4", 4),
+    "preload": ("yes", True),
+    "max_requests": ("1000", 1000),
+    "max_requests_jitter": ("0", 0),
+    "max_rss": ("300", "300m"),
+    "max_uss": ("12.5%", "12.5%"),
+    "max_lifetime": ("1h", 3600.0),
+    "min_lifetime": ("0", 0.0),
+    "worker_timeout": ("30", 30.0),
+    "reload": ("on", True),
+    "reload_dir": ("src,lib", ("src", "lib")),
+    "reload_include": ("*.py,*.html", ("*.py", "*.html")),
+    "reload_exclude": ("build", ("build",)),
     "worker_connections": ("500", 500),
     "max_in_flight": ("10", 10),
     "threads": ("3", 3),
@@ -49,5 +62,6 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
 # What a setting needs beside it to make sense.
 COMPANIONS: Final[dict[str, dict[str, str]]] = {
     "factory": {"app": "a:b"},
+    "max_requests_jitter": {"max_requests": "100"},
     "uds_mode": {"uds": "/run/a"},
 }

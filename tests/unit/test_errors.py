@@ -20,7 +20,7 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
     "error",
     [
         *(errors.LoadError, errors.ApplicationRaised, errors.BindError, errors.LifespanFailed),
-        errors.WorkersFailed,
+        errors.WorkerFailed,
     ],
 )
 def test_whatever_fails_a_start_can_be_caught_as_that(error: type[Exception]) -> None:
@@ -34,7 +34,7 @@ def test_settings_error_lists_each_mistake_on_a_line() -> None:
 
 
 def test_workers_that_failed_leave_their_last_words() -> None:
-    error = errors.WorkersFailed("it broke; mend it", "Traceback ...\n")
+    error = errors.WorkerFailed("it broke; mend it", "Traceback ...\n")
     assert (str(error), error.trace) == ("it broke; mend it", "Traceback ...\n")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-
-import pytest
+from typing import TYPE_CHECKING
 
 from asgibridge.process.life import _log_loop_trouble
+
+if TYPE_CHECKING:
+    import pytest
 
 
 async def test_what_the_loop_catches_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
