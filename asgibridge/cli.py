@@ -31,6 +31,7 @@ from asgibridge.process.standard_streams import open_standard_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import FrameType
 
     from asgibridge.config.settings import Config
 
@@ -44,6 +45,10 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 _NAME: Final = "asgibridge"
 _COMPLETION_VARIABLE: Final = "_ASGIBRIDGE_COMPLETE"
+
+
+class _StopAskedEarly(BaseException):
+    """SIGTERM came before anybody served; no `SystemExit`, which an application may raise too."""
 
 
 class Program(click.Group):
@@ -79,6 +84,8 @@ class Program(click.Group):
             code = _report([_sentence(error.format_message()), *_next_step(error)], EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
             code = EXIT_INTERRUPTED
+        except _StopAskedEarly:
+            code = EXIT_OK
         except AsgibridgeError as error:
             code = _explain(error)
         if standalone_mode:
@@ -143,7 +150,7 @@ def serve(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     a second one at once.
     """
     # While the rest is imported; process 1 would hear nothing at all without a handler.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
+    signal.signal(signal.SIGTERM, _stop_early)
     environ = dict(os.environ)
     config = _read_config(given, environ)
     # Imported late: the other commands and their errors need neither a loop nor a parser.
@@ -243,6 +250,10 @@ def _resolve(given: Mapping[str, Any], environ: Mapping[str, str]) -> Resolved:
         config_file=given["config_file"],
         check_address=parse_address,
     )
+
+
+def _stop_early(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
+    raise _StopAskedEarly
 
 
 def _print_version(ctx: click.Context) -> None:
