@@ -22,6 +22,7 @@ __all__ = [
     "SettingsError",
     "StartError",
     "TlsError",
+    "WorkerFailed",
 ]
 
 
@@ -60,6 +61,15 @@ class TlsError(StartError):
 
 class LifespanFailed(StartError):
     """The application's lifespan startup failed or took too long."""
+
+
+class WorkerFailed(StartError):
+    """No worker could be started."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        """Pass on what the last of them said: *message*, and the application's own *trace*."""
+        super().__init__(message)
+        self.trace = trace
 
 
 class IllegalMove(AsgibridgeError):

@@ -7,9 +7,10 @@ value as text that it reads back as the same value.  Nothing here touches the ou
 from __future__ import annotations
 
 import enum
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ __all__ = [
     "application",
     "choice",
     "integer",
-    "memory",
     "names",
     "nearest",
     "octal",
     "optional",
     "path",
+    "peers",
     "quote",
     "seconds",
     "secret",
@@ -46,7 +47,6 @@ _SIZE: Final = re.compile(r"([0-9]+)\s*([kmg]?)(?:i?b)?", re.ASCII)
 
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Binary, as memory and nginx count: 64k is 65536.
-_PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%", re.ASCII)
 _BYTES_PER: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -256,32 +256,6 @@ def size(minimum: int) -> Kind[int]:
     )
 
 
-def memory() -> Kind[int | str]:
-    """Make the kind of memory limits: bytes, or a share of what there is as text such as `80%`.
-
-    A bare number is in MiB, as users of `reload-on-rss` know it.
-    """
-    plain = size(2**20)
-
-    def read(value: object) -> int | str:
-        if isinstance(value, str) and (share := _PERCENT.fullmatch(value.strip())):
-            if not 0 < float(share[1]) <= 100:  # noqa: PLR2004 - percent
-                raise ValueError(f"{quote(value)} is no share of the memory")
-            return f"{float(share[1]):g}%"
-        if isinstance(value, str) and value.strip().isdecimal():
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value *= 2**20
-        return plain.reader(value)
-
-    return Kind(
-        metavar="MEMORY",
-        expects="MiB such as 300, a size such as 300m or 1g, or a share of the limit such as 80%",
-        reader=read,
-        shower=lambda value: value if isinstance(value, str) else _show_size(value),
-    )
-
-
 def switch() -> Kind[bool]:
     """Make the kind that is on or off."""
 
@@ -318,6 +292,23 @@ def names(metavar: str, *, expects: str) -> Kind[tuple[str, ...]]:
         return found
 
     return Kind(metavar=metavar, expects=expects, reader=read, shower=",".join, shape=Shape.MANY)
+
+
+def peers() -> Kind[tuple[str, ...]]:
+    """Make the kind of lists of addresses and networks, or `*` for all there are."""
+    plain = names("ADDRESS", expects="addresses or networks such as 10.0.0.1 or 10.0.0.0/8, or *")
+
+    def read(value: object) -> tuple[str, ...]:
+        found = plain.reader(value)
+        for each in found:
+            try:
+                if each != "*":
+                    ipaddress.ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"{quote(each)} is no address or network ({error})") from None
+        return found
+
+    return replace(plain, reader=read)
 
 
 def application() -> Kind[str | Callable[..., Any]]:

@@ -20,17 +20,18 @@ from asgibridge.config.kinds import (
     application,
     choice,
     integer,
-    memory,
     names,
     octal,
     optional,
     path,
+    peers,
     seconds,
     secret,
     size,
     switch,
     text,
 )
+from asgibridge.config.memory import memory
 from asgibridge.config.option import Names, convert, option, options_of
 from asgibridge.config.rules import broken_rules
 from asgibridge.errors import SettingsError
@@ -174,6 +175,26 @@ class Config:
         "also what gunicorn and uvicorn ask for.",
     )
 
+    proxy_headers: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LISTENING,
+        help="Believe trusted proxies about the client's address and scheme: X-Forwarded-For and "
+        "X-Forwarded-Proto, or where neither is there, Forwarded.",
+        reason="Only what forwarded_allow_ips names is believed, by default a proxy on this "
+        "machine; uvicorn has the same.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = option(
+        peers(),
+        ("127.0.0.1", "::1"),
+        group=LISTENING,
+        names=Names(environment="FORWARDED_ALLOW_IPS"),
+        help="Addresses and networks (10.0.0.0/8) of the proxies to be believed; * is everybody. "
+        "A proxy on a Unix socket always is. The variable ASGIBRIDGE_FORWARDED_ALLOW_IPS is the "
+        "stronger one.",
+        reason="Who can connect from this machine can already do more than forge an address.",
+    )
+
     ssl_certfile: str | None = option(
         optional(path()),
         None,
@@ -262,7 +283,7 @@ class Config:
         "together. auto: a tenth of max_requests.",
         reason="A tenth spreads them, and hardly changes what was asked for.",
     )
-    max_rss: int | str | None = option(
+    max_rss: str | None = option(
         optional(memory()),
         None,
         group=WORKERS,
@@ -270,7 +291,7 @@ class Config:
         "the memory limit of the container (of the machine, without one). none: never.",
         reason="Only you know what your application needs.",
     )
-    max_uss: int | str | None = option(
+    max_uss: str | None = option(
         optional(memory()),
         None,
         group=WORKERS,

@@ -74,6 +74,7 @@ class Connection(Link):
         "_is_lost",
         "_may_send_directly",
         "_parser",
+        "_proxies",
         "_sender",
         "_sending",
         "exchange",
@@ -98,6 +99,8 @@ class Connection(Link):
         self._sending = threading.Lock()  # held to use the descriptor outside of the loop
         self._is_lost = False  # guarded by it
         self._may_send_directly = wiring.may_send_directly
+        proxies = wiring.proxies
+        self._proxies = proxies if proxies is not None and proxies.trusts(client) else None
 
     # --- what the loop calls
 
@@ -273,6 +276,16 @@ class Connection(Link):
         wiring = self._wiring
         response = Response(head, wiring.clock)
         self.exchange = exchange = Exchange(self, head, response)
+        if self._proxies is not None:
+            fields = head.fields
+            # Looked up here, so that a request without them pays no call.
+            if (
+                b"x-forwarded-for" in fields
+                or b"x-forwarded-proto" in fields
+                or b"forwarded" in fields
+            ):
+                resolved = self._proxies.resolve(head, self.client, self.scheme)
+                exchange.client, exchange.scheme = resolved
         if head.expects_continue:
             exchange.is_continue_due = True
         sharing = wiring.sharing

@@ -15,6 +15,7 @@ from asgibridge.net.clock import HeaderClock
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
+from asgibridge.net.proxy import TrustedProxies
 from asgibridge.net.reception import Reception
 from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, Wiring
@@ -62,7 +63,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     """Make and join everything between the listeners and the application.
 
     *on_exhausted* is called when overdue requests hold all threads; *tls* says on what terms the
-    listeners speak it, if they do; *is_shared* says that other processes serve them too.
+    listeners speak it, if they do; *is_shared* says that other processes serve the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -121,6 +122,8 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
         is_draining=config.keep_alive == 0,
     )
+    if config.proxy_headers:
+        wiring.proxies = TrustedProxies(config.forwarded_allow_ips)
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused

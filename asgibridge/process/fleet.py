@@ -20,7 +20,8 @@ from asgibridge.process.forked import Assignment, leave, run_worker
 from asgibridge.process.life import LIFE_SIGNALS
 from asgibridge.process.policy import with_jitter
 from asgibridge.process.scoreboard import Scoreboard
-from asgibridge.process.worker import Stage, StageEvent, Worker
+from asgibridge.process.stage import Stage, StageEvent
+from asgibridge.process.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +37,7 @@ __all__ = ["Fleet"]
 logger = logging.getLogger("asgibridge")
 
 # Seconds that a worker gets beyond its own deadline, at which it ends itself and says why.
-KILL_SLACK: Final = 0.5
+KILL_SLACK: Final = 0.7
 # The same for a start: its own watchdog waits a second for the clearer message of a lifespan.
 START_SLACK: Final = 3.0
 # Share by which lifetimes are spread, so that workers started together do not end together.

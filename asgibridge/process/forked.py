@@ -21,8 +21,8 @@ from asgibridge.process.phase import Phase
 from asgibridge.process.reload import forget_modules, watched_directories
 from asgibridge.process.scoreboard import WorkerStatus
 from asgibridge.process.server import Membership, Server
+from asgibridge.process.stage import Reason
 from asgibridge.process.titles import set_title
-from asgibridge.process.worker import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

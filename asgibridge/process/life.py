@@ -125,7 +125,10 @@ class Life:
                 target=self._obey, args=(self._channel,), name="asgibridge-orders", daemon=True
             ).start()
         try:
-            code = self._serve()
+            try:
+                code = self._serve()
+            finally:
+                self._is_starting = False  # before all else: a second signal would raise here
         except _StopAsked:
             logger.info("stopped before the start was complete")
             code = EXIT_OK
@@ -133,8 +136,6 @@ class Life:
             # The application may have left threads that the interpreter would join for ever.
             self._end_within(self._config.graceful_timeout, EXIT_START_FAILED)
             raise
-        finally:
-            self._is_starting = False
         if not self._asked:
             # It stopped by itself; what the interpreter still joins must not take for ever.
             self._end_within(self._config.graceful_timeout, EXIT_NOT_CLEAN)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from asgibridge.config.memory import bytes_of
 from asgibridge.process.capacity import cgroup_files
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ def cgroup_memory(read: Callable[[str], str | None]) -> int | None:
     return min(limits, default=None)
 
 
-def limit_in_bytes(limit: int | str | None, available: int) -> int | None:
-    """Turn a limit as settings hold it, bytes or a share such as `80%`, into bytes."""
-    if isinstance(limit, str):
-        return int(available * float(limit.removesuffix("%")) / 100)
-    return limit
+def limit_in_bytes(limit: str | None, available: Callable[[], int]) -> int | None:
+    """Turn a limit as settings hold it, a size or a share such as `80%`, into bytes.
+
+    *available* tells of how much it is a share.
+    """
+    if limit is None:
+        return None
+    if limit.endswith("%"):
+        return int(available() * float(limit[:-1]) / 100)
+    return bytes_of(limit)
 
 
 def in_megabytes(size: int | None) -> str:

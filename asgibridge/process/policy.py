@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from asgibridge.process.worker import Reason, Stage, WorkerView
+from asgibridge.process.stage import Reason, Stage, WorkerView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,18 +92,23 @@ def next_steps(fleet: FleetView, now: float) -> list[Step]:
     is_one_leaving = any(worker.stage is Stage.RETIRING for worker in fleet.workers)
     surplus = len(ready) - fleet.wanted
     if surplus > 0:
-        # A successor has arrived, or fewer are wanted than before.
-        leaving = sorted(ready, key=lambda each: (not _is_outgoing(each, fleet), each.spawned_at))
+        # Successors have arrived, or fewer are wanted than before.
+        leaving = sorted(ready, key=lambda each: _order_of_leaving(each, fleet))
         return [*steps, *(Retire(worker.pid) for worker in leaving[:surplus])]
     if now < fleet.spawn_at or (is_one_leaving and not fleet.may_overlap):
         return steps
-    missing = fleet.wanted - len(spawned) - len(ready)
+    # Who is in trouble serves nobody: the successor waits for nothing.
+    missing = fleet.wanted + sum(each.is_urgent for each in ready) - len(spawned) - len(ready)
     if missing > 0:
         return [*steps, *(Spawn() for _ in range(missing))]
-    # One at a time: the next only when the one before has left.  [PROC-1]
+    # All others one at a time: the next only when the one before has left.  [PROC-1]
     if not spawned and not is_one_leaving and any(_is_outgoing(each, fleet) for each in ready):
         return [*steps, Spawn()]
     return steps
+
+
+def _order_of_leaving(worker: WorkerView, fleet: FleetView) -> tuple[bool, bool, float]:
+    return (not worker.is_urgent, not _is_outgoing(worker, fleet), worker.spawned_at)
 
 
 def _is_outgoing(worker: WorkerView, fleet: FleetView) -> bool:
@@ -157,11 +162,6 @@ class Load:
     asked: Reason | None = None
 
 
-_GROWN_OLD: Final = frozenset(
-    {Reason.MAX_REQUESTS, Reason.MAX_RSS, Reason.MAX_USS, Reason.MAX_LIFETIME}
-)
-
-
 def limit_reached(load: Load, limits: Limits) -> Reason | None:
     """Say why a worker should be replaced; None while it should not.
 
@@ -174,7 +174,7 @@ def limit_reached(load: Load, limits: Limits) -> Reason | None:
         Reason.MAX_USS if _is_above(load.uss, limits.uss) else None,
         Reason.MAX_LIFETIME if _is_above(load.age, load.lifetime) else None,
     ):
-        if reason is not None and (reason not in _GROWN_OLD or load.age >= limits.min_lifetime):
+        if reason is not None and (reason.is_trouble or load.age >= limits.min_lifetime):
             return reason
     return None
 

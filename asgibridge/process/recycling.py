@@ -32,11 +32,9 @@ class Recycling:
 
     def __init__(self, config: Config) -> None:
         """Hold workers to the limits of *config*."""
-        relative = isinstance(config.max_rss, str) or isinstance(config.max_uss, str)
-        available = available_memory() if relative else 0
         self._limits = Limits(
-            rss=limit_in_bytes(config.max_rss, available),
-            uss=limit_in_bytes(config.max_uss, available),
+            rss=limit_in_bytes(config.max_rss, available_memory),
+            uss=limit_in_bytes(config.max_uss, available_memory),
             min_lifetime=config.min_lifetime,
             worker_timeout=config.worker_timeout,
         )
@@ -64,10 +62,16 @@ class Recycling:
         if worker.due is not None:
             logger.info("%s to be replaced %s", worker.name, self._describe(worker, now))
 
-    def log_farewell(self, worker: Worker) -> None:
-        """Tell that *worker* goes: its successor serves, or fewer are wanted."""
-        why = f"reason={worker.due.value}" if worker.due is not None else "reason=restart"
-        logger.info("%s retires %s", worker.name, why)
+    def log_farewell(self, worker: Worker, successor: Worker) -> None:
+        """Tell that *worker* goes, and what *successor*, the newest that serves, has to spare."""
+        logger.info(
+            "%s retires reason=%s rss=%s newest=(%s rss=%s)",
+            worker.name,
+            worker.due.value if worker.due is not None else "restart, or fewer workers wanted",
+            in_megabytes(resident(worker.pid)),
+            successor.name,
+            in_megabytes(resident(successor.pid)),
+        )
 
     def _describe(self, worker: Worker, now: float) -> str:
         status = worker.status()

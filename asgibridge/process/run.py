@@ -12,7 +12,6 @@ from asgibridge.process.life import Life
 from asgibridge.process.log_setup import configure_logs
 from asgibridge.process.server import Server
 from asgibridge.process.service_manager import ServiceManager
-from asgibridge.process.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +41,7 @@ def run(app: Any = None, /, **settings: Any) -> int:  # noqa: ANN401 - str or ca
         for name, value in read_env_file(Path(config.env_file)).items():
             os.environ.setdefault(name, value)
     if config.is_supervised:
-        return Supervisor(config, lambda: config).run()
+        return _supervise(config, lambda: config)
     life = _alone(config)
     try:
         return life.run()
@@ -64,8 +63,15 @@ def serve_until_stopped(config: Config, reread: Callable[[], Config]) -> int:
         StartError: the application or a listener could not be started.
     """
     if config.is_supervised:
-        return Supervisor(config, reread).run()
+        return _supervise(config, reread)
     return _alone(config).run()
+
+
+def _supervise(config: Config, reread: Callable[[], Config]) -> int:
+    # Imported late: a process that serves alone should not carry it.
+    from asgibridge.process.supervisor import Supervisor  # noqa: PLC0415 - as told above
+
+    return Supervisor(config, reread).run()
 
 
 def _alone(config: Config) -> Life:

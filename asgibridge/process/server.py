@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Membership", "Server", "listeners_of"]
+__all__ = ["Membership", "Server", "listeners_of", "load_application", "urls_of"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -98,8 +98,7 @@ class Server:
 
         Under TLS `https://127.0.0.1:8000`.
         """
-        scheme = "http://" if self.config.ssl_certfile is None else "https://"
-        return [listener.url.replace("http://", scheme, 1) for listener in self._listeners]
+        return urls_of(self.config, self._listeners)
 
     @property
     def summary(self) -> str:
@@ -128,13 +127,7 @@ class Server:
             LoadError: it cannot be found, or is no application.
         """
         if self._loaded is None:
-            config = self.config
-            self._loaded = load(
-                config.app,
-                factory=config.factory,
-                app_dir=config.app_dir,
-                interface=config.interface,
-            )
+            self._loaded = load_application(self.config)
         return self._loaded
 
     async def start(self, *, startup_deadline: float | None = None) -> None:
@@ -269,7 +262,7 @@ class Server:
                 for connection in list(assembly.wiring.connections):
                     exchange = connection.exchange
                     if exchange is not None:
-                        assembly.recorder.record_last(exchange, connection, "the process ended")
+                        assembly.recorder.record_last(exchange, "the process ended")
         if assembly.recorder is not None:
             assembly.recorder.flush()
 
@@ -361,6 +354,17 @@ class Server:
         return f"<Server {self._phase.value} {' '.join(self.urls)}>"
 
 
+def load_application(config: Config) -> LoadedApplication:
+    """Import the application that *config* names.
+
+    Raises:
+        LoadError: it cannot be found, or is no application.
+    """
+    return load(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
+
+
 def listeners_of(config: Config) -> list[Listener]:
     """Open what *config* names, or adopt what the service manager has opened for this process.
 
@@ -372,6 +376,12 @@ def listeners_of(config: Config) -> list[Listener]:
         return inherited
     addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
     return open_listeners(addresses, backlog=config.backlog)
+
+
+def urls_of(config: Config, listeners: Sequence[Listener]) -> list[str]:
+    """Say where *listeners* are reached, with the scheme that *config* has them speak."""
+    scheme = "http://" if config.ssl_certfile is None else "https://"
+    return [listener.url.replace("http://", scheme, 1) for listener in listeners]
 
 
 def _close_all(listeners: Sequence[Listener]) -> None:

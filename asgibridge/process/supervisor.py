@@ -12,9 +12,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Final
 
-from asgibridge.app.loader import LoadedApplication, load
 from asgibridge.config.settings import MAX_WORKERS
-from asgibridge.errors import SettingsError, StartError
+from asgibridge.errors import SettingsError, TlsError, WorkerFailed
 from asgibridge.ops.reopening import reopen_log_files
 from asgibridge.process import channel as says
 from asgibridge.process.census import log_census
@@ -23,20 +22,24 @@ from asgibridge.process.forkable import check_threads
 from asgibridge.process.generations import Generations
 from asgibridge.process.life import EXIT_NOT_CLEAN, EXIT_OK
 from asgibridge.process.log_setup import configure_logs
+from asgibridge.process.loops import loop_factory
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 from asgibridge.process.policy import FleetView, Kill, Retire, Spawn, next_steps
 from asgibridge.process.recycling import Recycling
 from asgibridge.process.reload import RELOAD_GRACE, ChangeWatcher, watched_directories
-from asgibridge.process.server import listeners_of
+from asgibridge.process.server import listeners_of, load_application, urls_of
 from asgibridge.process.service_manager import ServiceManager
 from asgibridge.process.setbacks import Setbacks
+from asgibridge.process.stage import Reason, Stage, StageEvent
 from asgibridge.process.titles import set_title
+from asgibridge.process.tls import tls_terms
 from asgibridge.process.wakeup import Readable, Wakeup
-from asgibridge.process.worker import Reason, Stage, StageEvent, Worker, describe_exit
+from asgibridge.process.worker import Worker, describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
     from asgibridge.net.sockets import Listener
 
@@ -97,8 +100,7 @@ class Supervisor:
         finally:
             self._end()
         if self._fatal is not None:
-            message, trace = self._fatal
-            raise StartError(f"{trace}{message}")
+            raise WorkerFailed(*self._fatal)
         return EXIT_OK if self._is_clean else EXIT_NOT_CLEAN
 
     # --- starting
@@ -106,16 +108,13 @@ class Supervisor:
     def _start(self) -> None:
         config = self._config
         check_threads("before the workers were forked")
+        loop_factory(config.loop)  # imported here, it is shared by all workers
         self._listeners = listeners_of(config)
-        for listener in self._listeners:
-            logger.info("listening on %s", listener.url)
+        tls_terms(config)  # rather here than in every worker
+        for url in urls_of(config, self._listeners):
+            logger.info("listening on %s", url)
         if config.preload or callable(config.app):
-            self._loaded = load(
-                config.app,
-                factory=config.factory,
-                app_dir=config.app_dir,
-                interface=config.interface,
-            )
+            self._loaded = load_application(config)
             check_threads(f"on import of {self._loaded.name}")
         set_title("supervisor", str(config.app or "demo"))
         self._wakeup.open()
@@ -197,7 +196,7 @@ class Supervisor:
             logger.info("%s started", worker.name)
 
     def _retire(self, worker: Worker) -> None:
-        self._recycling.log_farewell(worker)
+        self._recycling.log_farewell(worker, self._fleet.in_stage(Stage.READY)[-1])
         grace = self._config.graceful_timeout
         self._fleet.order(worker, says.Stop(grace=grace, is_quick=False, is_retiring=True))
 
@@ -323,7 +322,8 @@ class Supervisor:
             return
         try:
             config = self._reread()
-        except SettingsError as error:
+            tls_terms(config)
+        except (SettingsError, TlsError) as error:
             logger.error("restart refused, everything stays as it is: %s", error)  # noqa: TRY400
             return
         if config.addresses != self._config.addresses:

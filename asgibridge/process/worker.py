@@ -2,84 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 import logging
 import signal
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from asgibridge.http.lifecycle import Moves
+from asgibridge.process.stage import STAGE_MOVES, Reason, Stage, StageEvent, WorkerView
 
 if TYPE_CHECKING:
     from asgibridge.process.channel import Channel
     from asgibridge.process.scoreboard import Slot, WorkerStatus
 
-__all__ = ["STAGE_MOVES", "Reason", "Stage", "StageEvent", "Worker", "WorkerView", "describe_exit"]
+__all__ = ["Worker", "describe_exit"]
 
 logger = logging.getLogger("asgibridge")
-
-
-class Stage(enum.Enum):
-    """How far a worker has come."""
-
-    SPAWNED = "spawned"
-    READY = "ready"
-    RETIRING = "retiring"
-    GONE = "gone"
-
-    __hash__ = object.__hash__
-
-
-class StageEvent(enum.Enum):
-    """What happens to a `Stage`."""
-
-    SAID_READY = "said ready"
-    STOP_ORDERED = "stop ordered"
-    REAPED = "reaped"
-
-    __hash__ = object.__hash__
-
-
-STAGE_MOVES: Final[Moves[Stage, StageEvent]] = Moves(
-    {
-        (Stage.SPAWNED, StageEvent.SAID_READY): Stage.READY,
-        (Stage.SPAWNED, StageEvent.STOP_ORDERED): Stage.RETIRING,
-        (Stage.SPAWNED, StageEvent.REAPED): Stage.GONE,
-        (Stage.READY, StageEvent.STOP_ORDERED): Stage.RETIRING,
-        (Stage.READY, StageEvent.REAPED): Stage.GONE,
-        # It was told to stop while it said so.
-        (Stage.RETIRING, StageEvent.SAID_READY): Stage.RETIRING,
-        # Told again: sooner, or at once.
-        (Stage.RETIRING, StageEvent.STOP_ORDERED): Stage.RETIRING,
-        (Stage.RETIRING, StageEvent.REAPED): Stage.GONE,
-    }
-)
-
-
-class Reason(enum.Enum):
-    """Why a worker should be replaced by a fresh one."""
-
-    MAX_REQUESTS = "max_requests"
-    MAX_RSS = "max_rss"
-    MAX_USS = "max_uss"
-    MAX_LIFETIME = "max_lifetime"
-    OVERDUE = "overdue requests hold all threads"
-    BLOCKED = "its loop does not turn"
-    SIGTERM = "it was sent SIGTERM"
-
-    __hash__ = object.__hash__
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
-    """What the decision needs to know of a worker; attributes as in `Worker`."""
-
-    pid: int
-    stage: Stage
-    generation: int
-    spawned_at: float
-    kill_at: float | None
-    is_due: bool
 
 
 class Worker:
@@ -160,6 +95,7 @@ class Worker:
             spawned_at=self.spawned_at,
             kill_at=self.kill_at,
             is_due=self.due is not None,
+            is_urgent=self.due is not None and self.due.is_trouble,
         )
 
     def status(self) -> WorkerStatus | None:

@@ -10,33 +10,31 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import pytest
 from support.commands import environment
-from support.gunicorns import gunicorn_command, running_gunicorn
+from support.gunicorns import (
+    REQUEST,
+    AnswerCut,
+    dial,
+    gunicorn_command,
+    port_of,
+    read_answer,
+    running_gunicorn,
+    worker_pids,
+)
 from support.tls import issue
-from support.visitors import REQUEST, AnswerCut, read_answer
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from support.gunicorns import RunningGunicorn
+    from support.commands import RunningCommand
 
 APPS: Final = Path(__file__).parent.parent / "apps"
 
 apps = pytest.mark.parametrize("app", ["stopping_wsgi:app", "stopping_asgi:app"])
 
 
-def port_of(command: RunningGunicorn) -> int:
-    return int(urlsplit(command.urls[0]).port or 0)
-
-
-def dial(command: RunningGunicorn, stack: ExitStack) -> socket.socket:
-    address = ("127.0.0.1", port_of(command))
-    return stack.enter_context(socket.create_connection(address, timeout=20))
-
-
-def ask(command: RunningGunicorn, request: bytes) -> bytes:
+def ask(command: RunningCommand, request: bytes) -> bytes:
     """Send *request* and read until the server closes."""
     with socket.create_connection(("127.0.0.1", port_of(command)), timeout=20) as sock:
         sock.sendall(request)
@@ -100,7 +98,7 @@ async def test_exactly_the_cap_is_served_and_the_others_wait_in_the_kernel(
         for each in callers:
             each.sendall(REQUEST % path)
         text = f"in /{path.decode().partition('?')[0]}"
-        command.wait_for_log(text, count=3)
+        command.wait_for_lines(text, 3)
         await until(lambda: waiting_in_kernel(port_of(command)) == 3)
         assert len([line for line in command.log_lines if text in line]) == 3
 
@@ -184,7 +182,7 @@ def test_a_mount_point_is_known_to_the_application() -> None:
 # --- TLS
 
 
-def ask_securely(command: RunningGunicorn, context: ssl.SSLContext) -> bytes:
+def ask_securely(command: RunningCommand, context: ssl.SSLContext) -> bytes:
     with (
         socket.create_connection(("127.0.0.1", port_of(command)), timeout=20) as plain,
         context.wrap_socket(plain, server_hostname="127.0.0.1") as sock,
@@ -305,7 +303,7 @@ def test_access_lines_are_gunicorns(app: str) -> None:
     ) as command:
         ask(command, get("/?a=b", "X-Colour: red"))
         line = command.wait_for_output("GET /?a=b")
-        pid = command.worker_pids[0]
+        pid = worker_pids(command)[0]
     assert line == f'127.0.0.1 "GET /?a=b HTTP/1.1" 200 5 red 5 <{pid}>'
 
 
@@ -378,8 +376,8 @@ def test_hooks_are_called(app: str) -> None:
         ask(command, get("/a%20b?c=d", "X-Colour: red"))
         command.wait_for_log("hook post_request")
         refused = ask(command, get("/refused"))
-        command.wait_for_log("hook post_request", count=2)
-        pid = command.worker_pids[0]
+        command.wait_for_lines("hook post_request", 2)
+        pid = worker_pids(command)[0]
         command.signal(signal.SIGTERM)
         assert command.wait(20) == 0
     kind, status = ("environ", "200 OK") if "wsgi" in app else ("scope", "200")
@@ -424,5 +422,5 @@ def test_the_reloader_restarts_the_worker(tmp_path: Path) -> None:
         assert ask(command, get()).startswith(b"HTTP/1.1 200")
         (tmp_path / "changing.py").write_text(code.replace("STATUS", "203 "))
         command.wait_for_log("stopping reason=reload", 20)
-        command.wait_for_log("ready pid=", 20, count=2)
+        command.wait_for_lines("ready pid=", 2, 20)
         assert ask(command, get()).startswith(b"HTTP/1.1 203")

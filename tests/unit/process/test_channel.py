@@ -33,17 +33,17 @@ def test_every_message_arrives_as_it_was_sent() -> None:
     above, below = Channel.pair()
     for message in MESSAGES:
         below.send(message)
-    assert MESSAGES == list(above.receive())
+    assert list(above.receive()) == MESSAGES
     for message in MESSAGES:
         above.send(message)
-    assert MESSAGES == list(below.receive())
+    assert list(below.receive()) == MESSAGES
     above.close()
     below.close()
 
 
 def test_the_supervisor_never_waits() -> None:
     above, below = Channel.pair()
-    assert [] == list(above.receive())
+    assert list(above.receive()) == []
     above.close()
     below.close()
 
@@ -62,7 +62,7 @@ def test_last_words_are_heard_before_the_end() -> None:
 def test_a_message_that_comes_in_parts_is_put_together() -> None:
     above, below = Channel.pair()
     below._socket.sendall(b'["due", {"rea')
-    assert [] == list(above.receive())
+    assert list(above.receive()) == []
     below._socket.sendall(b'son": "x"}]\n')
     assert [Due(reason="x")] == list(above.receive())
     above.close()
@@ -74,7 +74,7 @@ def test_sending_to_the_dead_is_no_error() -> None:
     above.close()
     below.send(Asked())
     below.close()
-    assert -1 == below.fileno()
+    assert below.fileno() == -1
 
 
 def test_a_traceback_without_end_is_cut() -> None:
@@ -82,6 +82,6 @@ def test_a_traceback_without_end_is_cut() -> None:
     below.send(Failed(message="m", trace="x" * 10**6))
     (failed,) = above.receive()
     assert isinstance(failed, Failed)
-    assert 60_000 == len(failed.trace)
+    assert len(failed.trace) == 60_000
     above.close()
     below.close()

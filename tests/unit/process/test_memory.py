@@ -26,19 +26,19 @@ V1 = {
 
 
 def test_the_tightest_limit_of_all_groups_holds() -> None:
-    assert 512 * 2**20 == cgroup_memory(V2.get)
-    assert 100 * 2**20 == cgroup_memory(V1.get)
+    assert cgroup_memory(V2.get) == 512 * 2**20
+    assert cgroup_memory(V1.get) == 100 * 2**20
 
 
 def test_no_group_and_no_limit_are_none() -> None:
-    assert cgroup_memory({}.get) is None
+    assert cgroup_memory(lambda _: None) is None
     assert cgroup_memory({"/proc/self/cgroup": "0::/\n"}.get) is None
 
 
 def test_a_share_is_of_what_there_is() -> None:
-    assert 80 == limit_in_bytes("80%", 100)
-    assert 5 == limit_in_bytes(5, 100)
-    assert limit_in_bytes(None, 100) is None
+    assert limit_in_bytes("80%", lambda: 100) == 80
+    assert limit_in_bytes("2m", lambda: 100) == 2**21
+    assert limit_in_bytes(None, lambda: 100) is None
 
 
 def test_this_process_uses_some_of_what_there_is() -> None:

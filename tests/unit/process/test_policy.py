@@ -19,7 +19,7 @@ from asgibridge.process.policy import (
     next_steps,
     with_jitter,
 )
-from asgibridge.process.worker import Reason, Stage, WorkerView
+from asgibridge.process.stage import Reason, Stage, WorkerView
 
 NOW = 1000.0
 
@@ -32,6 +32,7 @@ def worker(  # noqa: PLR0913 - one for each field
     spawned_at: float = 0.0,
     kill_at: float | None = None,
     is_due: bool = False,
+    is_urgent: bool = False,
 ) -> WorkerView:
     return WorkerView(
         pid=pid,
@@ -39,7 +40,8 @@ def worker(  # noqa: PLR0913 - one for each field
         generation=generation,
         spawned_at=spawned_at,
         kill_at=kill_at,
-        is_due=is_due,
+        is_due=is_due or is_urgent,
+        is_urgent=is_urgent,
     )
 
 
@@ -89,6 +91,15 @@ def test_one_is_replaced_at_a_time() -> None:
     assert steps(old[1], worker(3)) == [Spawn()]
 
 
+def test_who_is_in_trouble_is_replaced_without_waiting() -> None:
+    """[PROC-4] [WSGI-7]."""
+    stuck = [worker(pid, is_urgent=True) for pid in (1, 2)]
+    assert steps(*stuck, worker(9, Stage.RETIRING)) == [Spawn(), Spawn()]
+    assert steps(*stuck, worker(3), worker(4, Stage.SPAWNED)) == [Retire(1)]
+    grown_old = worker(5, is_due=True, spawned_at=-1)
+    assert steps(stuck[0], grown_old, worker(3)) == [Retire(1)]
+
+
 def test_workers_of_an_older_generation_are_replaced_oldest_first() -> None:
     """[PROC-3]."""
     new = worker(9, generation=2, spawned_at=900)
@@ -129,18 +140,19 @@ def test_nobody_is_started_while_the_server_stops() -> None:
 
 
 FATES = st.sampled_from(
-    ["becomes ready", "becomes due", "dies", "leaves", "restart", "more", "fewer"]
+    ["becomes ready", "becomes due", "gets stuck", "dies", "leaves", "restart", "more", "fewer"]
 )
 
 
 @given(st.lists(st.tuples(FATES, st.integers(0, 9)), max_size=60))
-def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
+def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(  # noqa: C901, PLR0912 - a case for each fate
     events: list[tuple[str, int]],
 ) -> None:
     """[PROC-1] [STOP-3]  Retiring never leaves fewer than wanted, and the fleet comes to rest."""
     wanted, generation, next_pid = 3, 1, 1
     stages: dict[int, Stage] = {}
     due: set[int] = set()
+    stuck: set[int] = set()
     generations: dict[int, int] = {}
 
     def settle() -> None:
@@ -154,6 +166,7 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
                         generation=generations[pid],
                         spawned_at=pid,
                         is_due=pid in due,
+                        is_urgent=pid in stuck,
                     )
                     for pid, stage in stages.items()
                 ],
@@ -172,6 +185,8 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
                     stages[pid] = Stage.RETIRING
                     ready = [each for each in stages.values() if each is Stage.READY]
                     assert len(ready) >= wanted
+                case Kill():
+                    raise AssertionError("nobody's time was over")
         serving = [each for each in stages.values() if each in (Stage.SPAWNED, Stage.READY)]
         assert len(serving) >= wanted
 
@@ -183,6 +198,8 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
                 stages[pid] = Stage.READY
             case "becomes due", Stage.READY:
                 due.add(pid)
+            case "gets stuck", Stage.READY:
+                stuck.add(pid)
             case "dies", _:
                 del stages[pid]
             case "leaves", Stage.RETIRING:
@@ -193,6 +210,8 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
                 wanted = min(5, wanted + 1)
             case "fewer", _:
                 wanted = max(1, wanted - 1)
+            case _:
+                pass  # it cannot happen to one in that stage
 
     # Left alone, all become ready and leave as told; then exactly the wanted ones serve.
     for _ in range(100):
@@ -204,7 +223,7 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
                 del stages[pid]
     assert [Stage.READY] * wanted == list(stages.values())
     assert {generation} == {generations[pid] for pid in stages}
-    assert not due & stages.keys()
+    assert not (due | stuck) & stages.keys()
 
 
 def test_pauses_grow_with_the_row_of_deaths_and_are_bounded() -> None:

@@ -27,7 +27,7 @@ def test_what_is_written_is_read() -> None:
     first, second = Scoreboard(2).slots
     first.write(FULL)
     second.write(replace(FULL, pid=1, requests=5))
-    assert FULL == first.read(4711)
+    assert first.read(4711) == FULL
     assert replace(FULL, pid=1, requests=5) == second.read(1)
 
 
@@ -47,7 +47,7 @@ def test_a_torn_slot_is_recognised_until_it_is_written_again() -> None:
     slot._memory[:] = after[: len(after) // 2] + before[len(before) // 2 :]
     assert slot.read(4711) is None
     slot.write(FULL)
-    assert FULL == slot.read(4711)
+    assert slot.read(4711) == FULL
 
 
 def test_a_reader_beside_a_writer_never_sees_half_of_a_status() -> None:

@@ -64,7 +64,7 @@ def test_the_watchdog_is_fed_before_half_of_its_time(tmp_path: Path) -> None:
             manager.alive(1000.0 + second)
             if heard(sock):
                 fed_at.append(second)
-    assert [0, 4, 8, 12, 16] == fed_at
+    assert fed_at == [0, 4, 8, 12, 16]
 
 
 def test_another_process_feeds_its_own_watchdog(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_another_process_feeds_its_own_watchdog(tmp_path: Path) -> None:
     environ = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"}
     with listening(path) as sock:
         ServiceManager(environ, pid=4711).alive(1000.0)
-        assert [] == heard(sock)
+        assert heard(sock) == []
 
 
 def test_without_a_manager_nothing_happens() -> None:

@@ -14,8 +14,8 @@ def test_the_title_is_what_ps_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     setproctitle = pytest.importorskip("setproctitle")
     before = setproctitle.getproctitle()
     set_title("worker 1", "main:app")
-    assert "asgibridge: worker 1 [main:app]" == psutil.Process().cmdline()[0]
+    assert psutil.Process().cmdline()[0] == "asgibridge: worker 1 [main:app]"
     monkeypatch.setitem(sys.modules, "setproctitle", None)
     set_title("worker 2", "main:app")
-    assert "asgibridge: worker 1 [main:app]" == psutil.Process().cmdline()[0]
+    assert psutil.Process().cmdline()[0] == "asgibridge: worker 1 [main:app]"
     setproctitle.setproctitle(before)

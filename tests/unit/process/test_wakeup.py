@@ -14,12 +14,12 @@ def test_a_signal_ends_the_wait_and_is_collected() -> None:
     wakeup = Wakeup([signal.SIGUSR1, signal.SIGUSR2])
     wakeup.open()
     try:
-        assert [] == wakeup.take_signals()
+        assert wakeup.take_signals() == []
         os.kill(os.getpid(), signal.SIGUSR2)
         wakeup.wait([], 30)
         os.kill(os.getpid(), signal.SIGUSR1)
-        assert [signal.SIGUSR2, signal.SIGUSR1] == wakeup.take_signals()
-        assert [] == wakeup.take_signals()
+        assert wakeup.take_signals() == [signal.SIGUSR2, signal.SIGUSR1]
+        assert wakeup.take_signals() == []
     finally:
         wakeup.close()
     assert before == signal.getsignal(signal.SIGUSR2)

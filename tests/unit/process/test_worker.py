@@ -1,4 +1,4 @@
-"""A worker's stages, and how its end is described."""
+"""A worker's slot and name, and how its end is described."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import signal
 
 import pytest
 
-from asgibridge.errors import IllegalMove
 from asgibridge.process.channel import Channel
 from asgibridge.process.scoreboard import Scoreboard, WorkerStatus
-from asgibridge.process.worker import Stage, StageEvent, Worker, describe_exit
+from asgibridge.process.worker import Worker, describe_exit
 
 
 @pytest.fixture
@@ -21,25 +20,6 @@ def worker() -> Worker:
     made = Worker(4711, slot, above, generation=1, spawned_at=0.0, kill_at=9.0, lifetime=None)
     above.close()
     return made
-
-
-def test_a_life_from_fork_to_grave(worker: Worker) -> None:
-    assert worker.stage is Stage.SPAWNED
-    worker.move(StageEvent.SAID_READY)
-    assert worker.stage is Stage.READY
-    worker.move(StageEvent.STOP_ORDERED)
-    worker.move(StageEvent.STOP_ORDERED)
-    assert worker.stage is Stage.RETIRING
-    worker.move(StageEvent.REAPED)
-    assert worker.stage is Stage.GONE
-    with pytest.raises(IllegalMove):
-        worker.move(StageEvent.SAID_READY)
-
-
-def test_a_worker_told_to_stop_while_it_starts_does_not_come_back(worker: Worker) -> None:
-    worker.move(StageEvent.STOP_ORDERED)
-    worker.move(StageEvent.SAID_READY)
-    assert worker.stage is Stage.RETIRING
 
 
 def test_its_slot_is_read_by_its_process(worker: Worker) -> None:
