@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from asgibridge.config.groups import LISTENING, RELOADING, WORKERS
+from asgibridge.config.groups import RELOADING, WORKERS
 from asgibridge.config.option import ENVIRONMENT_PREFIX
 from asgibridge.config.settings import OPTIONS, examine
 from asgibridge.errors import SettingsError
@@ -35,6 +35,7 @@ _DECIDED: Final = {
     "max_target_size": "limit_request_line",
     "max_headers": "limit_request_fields",
     "max_header_size": "limit_request_field_size",
+    "forwarded_allow_ips": "forwarded_allow_ips",
     "ssl_certfile": "certfile",
     "ssl_keyfile": "keyfile",
     "ssl_ca_certs": "ca_certs",
@@ -67,7 +68,7 @@ _DECIDED: Final = {
     "reload": "reload",
 }
 # What remains of these belongs to a supervisor of ours.
-_NOT_FOR_WORKERS: Final = (LISTENING, WORKERS, RELOADING)
+_NOT_FOR_WORKERS: Final = (WORKERS, RELOADING)
 # ssl.CERT_NONE, CERT_OPTIONAL, CERT_REQUIRED, which are ints too.
 _CERT_REQS: Final = {0: "none", 1: "optional", 2: "required"}
 
@@ -97,11 +98,14 @@ _POINTLESS: Final = {
     "asgi_disconnect_grace_period": "an application hears http.disconnect and may take its time",
     "uwsgi_allow_ips": "the uwsgi protocol is not spoken here",
     "proxy_allow_ips": "the PROXY protocol is not spoken here",
-    "forwarded_allow_ips": "headers of proxies are not read yet",
-    "secure_scheme_headers": "headers of proxies are not read yet",
-    "forwarder_headers": "headers of proxies are not read yet",
+    "secure_scheme_headers": "the scheme comes from X-Forwarded-Proto, or from Forwarded; let the "
+    "proxy set one of them",
+    "forwarder_headers": "a proxy's headers never become SCRIPT_NAME, PATH_INFO or REMOTE_USER; "
+    "set root_path, or read the header in the application",
     "websocket_max_message_size": "WebSockets are not spoken yet",
 }
+# Setting -> another value that says no more than what is done anyway.
+_HARMLESS: Final = {"secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
 # Setting -> the values with which it can be served, and what to do with others.
 _REFUSED: Final[dict[str, tuple[frozenset[object], str]]] = {
     "protocol": (
@@ -150,7 +154,7 @@ def find_pointless(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> li
         if name != "reuse_port"
         else f"{name} is {why}"
         for name, why in _POINTLESS.items()
-        if name in values and values[name] != defaults[name]
+        if name in values and values[name] not in (defaults[name], _HARMLESS.get(name))
     ]
 
 
@@ -172,6 +176,7 @@ def _translate(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
         "max_headers": fields if 0 < fields <= _MOST_FIELDS else _MOST_FIELDS,
         "max_header_size": max(128, field_size),
         "max_head_size": _HEAD_BESIDE_FIELD + field_size,
+        "forwarded_allow_ips": tuple(str(each) for each in values["forwarded_allow_ips"]),
         "ssl_certfile": values["certfile"],
         "ssl_keyfile": values["keyfile"],
         "ssl_ca_certs": values["ca_certs"],

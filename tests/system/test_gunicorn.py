@@ -172,6 +172,16 @@ def test_the_rest_of_the_settings_comes_from_our_variables() -> None:
         assert ask(command, get("/slow?5")).startswith(b"HTTP/1.1 504")
 
 
+@pytest.mark.parametrize(("trusted", "scheme"), [("127.0.0.1", "https"), ("10.0.0.1", "http")])
+def test_a_proxy_is_believed_if_it_is_trusted(trusted: str, scheme: str) -> None:
+    with running_gunicorn(
+        "--forwarded-allow-ips", trusted, "wsgi_cases:environ_dump", cwd=APPS
+    ) as command:
+        answer = ask(command, get("/", "X-Forwarded-Proto: https", "X-Forwarded-For: 192.0.2.7"))
+    assert f'"wsgi.url_scheme": "{scheme}"'.encode() in answer
+    assert (b"192.0.2.7" in answer.split(b"REMOTE_ADDR")[1][:20]) == (scheme == "https")
+
+
 def test_a_mount_point_is_known_to_the_application() -> None:
     with running_gunicorn(
         "wsgi_cases:environ_dump", cwd=APPS, env={"SCRIPT_NAME": "/shop"}

@@ -39,6 +39,7 @@ def test_its_defaults_mean_what_they_say() -> None:
         "max_header_size": 8190,
         "max_head_size": 65536 + 8190,
         "root_path": "",
+        "forwarded_allow_ips": ("127.0.0.1", "::1"),
         "loop": "auto",
         "lifespan": "auto",
         "access_log": False,
@@ -77,6 +78,17 @@ def test_a_setting_is_honoured(theirs: str, value: Any, ours: str, meaning: obje
     assert translated(**{theirs: value})[ours] == meaning
 
 
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [("*", ("*",)), ("10.0.0.0/8, ::1", ("10.0.0.0/8", "::1")), ("", ())],
+)
+def test_proxies_are_trusted_as_gunicorn_trusts_them(text: str, meaning: tuple[str, ...]) -> None:
+    config = GunicornConfig()
+    config.set("forwarded_allow_ips", text)
+    found = translated(forwarded_allow_ips=config.forwarded_allow_ips)
+    assert (found["proxy_headers"], found["forwarded_allow_ips"]) == (True, meaning)
+
+
 def test_certificates_are_ours_under_other_names() -> None:
     found = translated(
         certfile="c", keyfile="k", ca_certs="a", cert_reqs=ssl.CERT_REQUIRED, ciphers="x"
@@ -108,6 +120,7 @@ def test_older_versions_lack_the_settings_for_asgi() -> None:
 def test_what_gunicorn_has_no_word_for_comes_from_our_variables() -> None:
     found = translated({"ASGIBRIDGE_REQUEST_TIMEOUT": "30s", "ASGIBRIDGE_MAX_HEAD_SIZE": "1m"})
     assert (found["request_timeout"], found["max_head_size"]) == (30.0, 2**20)
+    assert translated({"ASGIBRIDGE_PROXY_HEADERS": "no"})["proxy_headers"] is False
 
 
 def test_all_mistakes_are_told_at_once() -> None:
@@ -131,6 +144,13 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 def test_defaults_are_never_pointless() -> None:
     assert find_pointless(defaults(), defaults()) == []
+
+
+def test_what_is_done_anyway_is_not_pointless() -> None:
+    changed = {**defaults(), "secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
+    assert find_pointless(changed, defaults()) == []
+    changed["secure_scheme_headers"] = {"X-SCHEME": "https"}
+    assert "the scheme comes from X-Forwarded-Proto" in find_pointless(changed, defaults())[0]
 
 
 def test_what_was_set_for_nothing_is_named_with_the_reason() -> None:
