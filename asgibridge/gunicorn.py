@@ -170,7 +170,7 @@ class Worker(BaseWorker):
         raise SystemExit(_EXIT_STUCK)
 
     def _give_up(self, error: Exception, code: int) -> NoReturn:
-        self.log.error("%s", error, exc_info=error.__cause__)
+        self.log.error("%s", error)
         raise SystemExit(code) from None
 
     # --- before the loop
@@ -186,6 +186,10 @@ class Worker(BaseWorker):
         settings |= {"app": loaded.application, "interface": loaded.interface}
         if loaded.interface == "wsgi":
             settings["lifespan"] = "auto"
+        elif self.cfg.threads > 1 and self.age == 1:
+            self.log.warning(
+                "threads has no effect with asgibridge: an ASGI application runs on the event loop"
+            )
         self._config = Config(**settings)
         listeners = [
             Listener(each.sock, is_adopted=not self.cfg.reuse_port) for each in self.sockets

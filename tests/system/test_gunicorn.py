@@ -167,7 +167,7 @@ def test_a_unix_socket_is_served(app: str, tmp_path: Path) -> None:
 
 def test_the_rest_of_the_settings_comes_from_our_variables() -> None:
     with running_gunicorn(
-        "stopping_wsgi:app", cwd=APPS, env={"ASGIBRIDGE_REQUEST_TIMEOUT": "300ms"}
+        "--env", "ASGIBRIDGE_REQUEST_TIMEOUT=300ms", "stopping_wsgi:app", cwd=APPS
     ) as command:
         assert ask(command, get("/slow?5")).startswith(b"HTTP/1.1 504")
 
@@ -277,14 +277,16 @@ def test_what_cannot_be_served_stops_gunicorn_with_the_reason(
 
 def test_settings_without_meaning_are_told_of_once() -> None:
     with running_gunicorn(
-        *("--permit-obsolete-folding", "--http-parser", "python", "stopping_asgi:app"),
+        *("--permit-obsolete-folding", "--http-parser", "python"),
+        *("--threads", "2", "stopping_asgi:app"),
         cwd=APPS,
         workers=2,
     ) as command:
         told = [line for line in command.log_lines if "has no effect" in line]
-    assert len(told) == 2
+    assert len(told) == 3
     assert "permit_obsolete_folding has no effect with asgibridge: folded headers" in told[0]
     assert "http_parser" in told[1]
+    assert "threads" in told[2]
 
 
 def test_defaults_are_not_told_of() -> None:
