@@ -169,6 +169,7 @@ class _Taker:
         """Put together what the clients saw and what was done."""
         total = tally.all_kinds
         kills = chronicle.times("SIGKILL")
+        beyond = beyond_kills(tally.failed, kills, self._scenario.threads) if kills else None
         return Sample(
             server=self._process.name,
             case=self._case.name,
@@ -183,7 +184,7 @@ class _Taker:
             stop_seconds=stop_seconds,
             kinds={kind: asdict(latency) for kind, latency in tally.kinds.items()},
             failed=dict(Counter(request.cause for request in tally.failed)),
-            failed_beyond_kills=beyond_kills(tally.failed, kills, self._scenario.threads),
+            failed_beyond_kills=beyond,
             repeated=dict(Counter(request.cause for request in tally.repeated)),
             repeated_after_ms=max((r.after_ms for r in tally.repeated), default=None),
             closed_idle=tally.closed_idle,

@@ -73,12 +73,12 @@ def workers_of(leader: int) -> list[int]:
 def happen(event: str | None, every: float, leader: int, crowd: Crowd, seconds: float) -> Chronicle:
     """Do *event* to the server every so often while *crowd* is at work; watch the workers.
 
-    The last one comes so early that the load goes on for `every` seconds after it.
+    The first one comes after half of *every*; the load goes on for *every* after the last one.
     """
     chronicle = Chronicle()
     steps = _steps(event)
     began = time.monotonic()
-    due = began + every
+    due = began + every / 2
     # One seed for all: chance is no advantage.
     chance = random.Random(1)  # noqa: S311  (no secret)
     while crowd.is_running:
