@@ -26,9 +26,10 @@ from asgibridge.errors import ApplicationRaised, AsgibridgeError, SettingsError,
 from asgibridge.process.standard_streams import open_standard_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from asgibridge.config.option import Option
+    from asgibridge.config.settings import Config
 
 __all__ = ["PlainCommand", "Program", "RawText", "SettingsCommand", "main", "program"]
 
@@ -232,12 +233,18 @@ def serve(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     """
     # While the rest is imported; process 1 would hear nothing at all without a handler.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
-    resolved = _resolve(given)
+    environ = dict(os.environ)
+    resolved = _resolve(given, environ)
     os.environ.update(resolved.environment)
     # Imported late: the other commands and their errors need neither a loop nor a parser.
     from asgibridge.process.run import serve_until_stopped  # noqa: PLC0415 - as told above
 
-    return serve_until_stopped(resolved.config)
+    def reread() -> Config:
+        again = _resolve(given, environ)
+        os.environ.update(again.environment)
+        return again.config
+
+    return serve_until_stopped(resolved.config, reread)
 
 
 @program.command(cls=SettingsCommand)
@@ -314,15 +321,14 @@ def main() -> None:
     program.main()
 
 
-def _resolve(given: dict[str, Any]) -> Resolved:
+def _resolve(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Resolved:
     from asgibridge.net.addresses import parse_address  # noqa: PLC0415 - late, as in `serve`
 
-    config_file = given.pop("config_file")
     return resolve(
-        {name: value for name, value in given.items() if value is not None and value != ()},
-        os.environ,
+        {name: given[name] for name in OPTIONS if given[name] is not None and given[name] != ()},
+        os.environ if environ is None else environ,
         directory=Path(),
-        config_file=config_file,
+        config_file=given["config_file"],
         check_address=parse_address,
     )
 

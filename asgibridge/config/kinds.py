@@ -21,6 +21,7 @@ __all__ = [
     "application",
     "choice",
     "integer",
+    "memory",
     "names",
     "nearest",
     "octal",
@@ -44,6 +45,7 @@ _SIZE: Final = re.compile(r"([0-9]+)\s*([kmg]?)(?:i?b)?", re.ASCII)
 
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Binary, as memory and nginx count: 64k is 65536.
+_PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%", re.ASCII)
 _BYTES_PER: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -237,6 +239,32 @@ def size(minimum: int) -> Kind[int]:
         expects=f"a number of bytes{floor} such as 65536, 64k, 1m or 1g",
         reader=read,
         shower=_show_size,
+    )
+
+
+def memory() -> Kind[int | str]:
+    """Make the kind of memory limits: bytes, or a share of what there is as text such as `80%`.
+
+    A bare number is in MiB, as users of `reload-on-rss` know it.
+    """
+    plain = size(2**20)
+
+    def read(value: object) -> int | str:
+        if isinstance(value, str) and (share := _PERCENT.fullmatch(value.strip())):
+            if not 0 < float(share[1]) <= 100:  # noqa: PLR2004 - percent
+                raise ValueError(f"{quote(value)} is no share of the memory")
+            return f"{float(share[1]):g}%"
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value *= 2**20
+        return plain.reader(value)
+
+    return Kind(
+        metavar="MEMORY",
+        expects="MiB such as 300, a size such as 300m or 1g, or a share of the limit such as 80%",
+        reader=read,
+        shower=lambda value: value if isinstance(value, str) else _show_size(value),
     )
 
 

@@ -89,6 +89,40 @@ def _delay_leaves_time(values: Mapping[str, Any], place: Callable[[str], str]) -
         )
 
 
+def _one_worker_reloads(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if not values["reload"]:
+        return
+    if values["workers"] > 1:
+        yield f"{place('reload')}: it restarts one worker; remove {place('workers')}"
+    if values["preload"]:
+        yield (
+            f"{place('reload')}: it needs an application that is imported anew each time; remove "
+            f"{place('preload')}"
+        )
+    if values["app"] is not None and not isinstance(values["app"], str):
+        yield (
+            f"{place('reload')}: an object cannot be imported anew; name the application as "
+            "module:attribute"
+        )
+
+
+def _jitter_needs_requests(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if values["max_requests_jitter"] is not None and values["max_requests"] is None:
+        yield (
+            f"{place('max_requests_jitter')}: there is no number to vary; add max_requests or "
+            "remove it"
+        )
+
+
+def _lifetimes_fit(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    longest, least = values["max_lifetime"], values["min_lifetime"]
+    if longest is not None and longest < least:
+        yield (
+            f"{place('max_lifetime')}: {longest:g}s is over before {place('min_lifetime')} at "
+            f"{least:g}s; raise the first or lower the second"
+        )
+
+
 # Each rule with the settings it looks at.
 _RULES: Final = (
     (frozenset(_WAYS_TO_LISTEN), _one_way_to_listen),
@@ -98,4 +132,7 @@ _RULES: Final = (
     (frozenset({"root_path"}), _root_path_is_a_prefix),
     (frozenset({"max_in_flight", "worker_connections"}), _in_flight_fits),
     (frozenset({"shutdown_delay", "graceful_timeout"}), _delay_leaves_time),
+    (frozenset({"reload", "workers", "preload", "app"}), _one_worker_reloads),
+    (frozenset({"max_requests", "max_requests_jitter"}), _jitter_needs_requests),
+    (frozenset({"max_lifetime", "min_lifetime"}), _lifetimes_fit),
 )

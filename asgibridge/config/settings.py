@@ -5,11 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from asgibridge.config.groups import APPLICATION, LIMITS, LISTENING, LOGGING, PROCESS, TIMEOUTS
+from asgibridge.config.groups import (
+    APPLICATION,
+    LIMITS,
+    LISTENING,
+    LOGGING,
+    PROCESS,
+    RELOADING,
+    TIMEOUTS,
+    WORKERS,
+)
 from asgibridge.config.kinds import (
     application,
     choice,
     integer,
+    memory,
     names,
     octal,
     optional,
@@ -28,7 +38,10 @@ if TYPE_CHECKING:
 
     from asgibridge.config.option import Option
 
-__all__ = ["OPTIONS", "Config", "examine"]
+__all__ = ["MAX_WORKERS", "OPTIONS", "Config", "examine"]
+
+# Also how far SIGTTIN goes: far beyond the cores of one machine, and a bound for shared memory.
+MAX_WORKERS: Final = 256
 
 # Below this a timeout would cut what a loaded machine is still working on.
 _SHORTEST: Final = 0.01
@@ -165,6 +178,112 @@ class Config:
         group=PROCESS,
         help="The event loop; auto takes uvloop where it is installed.",
         reason="uvloop is faster, and not everywhere.",
+    )
+
+    workers: int = option(
+        integer(1, MAX_WORKERS),
+        1,
+        group=WORKERS,
+        names=Names(short="-w", environment="WEB_CONCURRENCY"),
+        help="Serving processes that share the listeners. A supervisor starts them, watches them "
+        "and replaces them. 1: this process serves itself, unless something below asks for "
+        "replacements.",
+        reason="Containers are scaled by their platform; on a machine of your own take one for "
+        "each CPU.",
+    )
+    preload: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=WORKERS,
+        help="Import the application once, before the workers are forked, so that they share its "
+        "memory. It must start no threads on import, and SIGHUP does not reload its code.",
+        reason="Not every application bears to be forked: connections opened on import would be "
+        "shared.",
+    )
+    max_requests: int | None = option(
+        optional(integer(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker when it has answered this many requests. none: never.",
+        reason="A remedy for leaks; without one it only costs start-ups.",
+    )
+    max_requests_jitter: int | None = option(
+        optional(integer(0), "auto"),
+        None,
+        group=WORKERS,
+        help="Up to this many requests more, by chance, so that workers do not come of age "
+        "together. auto: a tenth of max_requests.",
+        reason="A tenth spreads them, and hardly changes what was asked for.",
+    )
+    max_rss: int | str | None = option(
+        optional(memory()),
+        None,
+        group=WORKERS,
+        help="Replace a worker whose resident memory is above this: MiB, a size, or a share of "
+        "the memory limit of the container (of the machine, without one). none: never.",
+        reason="Only you know what your application needs.",
+    )
+    max_uss: int | str | None = option(
+        optional(memory()),
+        None,
+        group=WORKERS,
+        help="The same for memory that the worker shares with nobody; the better measure with "
+        "preload. none: never.",
+        reason="Reading it costs milliseconds for large processes, so nobody pays unasked.",
+    )
+    max_lifetime: float | None = option(
+        optional(seconds(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker that has served for this long, give or take a tenth. none: never.",
+        reason="A process that works need not be restarted.",
+    )
+    min_lifetime: float = option(
+        seconds(0),
+        10.0,
+        group=WORKERS,
+        help="Let a worker serve for at least this long before one of the limits above replaces "
+        "it.",
+        reason="A limit that is set too low then costs a start-up every ten seconds, not a storm "
+        "of them.",
+    )
+    worker_timeout: float | None = option(
+        optional(seconds(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker whose event loop has not turned for this long. After 5 seconds the "
+        "log shows in any case where it is stuck. none: never.",
+        reason="A loop that is blocked for a while is a fault to be mended, not to be killed for.",
+    )
+
+    reload: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=RELOADING,
+        help="Restart the worker when code changes. Requests wait meanwhile, and are answered by "
+        "the new code. Needs `pip install 'asgibridge[reload]'`.",
+        reason="For development only: every change ends what is in flight.",
+    )
+    reload_dir: tuple[str, ...] = option(
+        names("DIR", expects="directories"),
+        (),
+        group=RELOADING,
+        help="Watch this directory and all below it; repeat it for several. Default: app_dir.",
+        reason="The application's own directory is what its author edits.",
+    )
+    reload_include: tuple[str, ...] = option(
+        names("PATTERN", expects="patterns such as '*.py' or 'templates/*.html'"),
+        ("*.py",),
+        group=RELOADING,
+        help="Watch the files that match; repeat it for several.",
+        reason="Python code; templates are mostly reloaded by their frameworks.",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        names("PATTERN", expects="patterns such as 'build/*'"),
+        (),
+        group=RELOADING,
+        help="Do not watch the files or directories that match; repeat it for several. Hidden "
+        "ones, caches, node_modules and virtual environments never are watched.",
     )
 
     worker_connections: int = option(
@@ -362,6 +481,17 @@ class Config:
             raise SettingsError(mistakes)
         for name, value in clean.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether a supervisor is wanted: for several workers, or to replace the only one."""
+        recycling = (self.max_requests, self.max_rss, self.max_uss, self.max_lifetime)
+        return (
+            self.workers > 1
+            or self.preload
+            or self.reload
+            or any(limit is not None for limit in (*recycling, self.worker_timeout))
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:

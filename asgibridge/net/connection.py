@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from bisect import bisect_left
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.http.lifecycle import PERSISTENCE_MOVES, Persistence, PersistenceEvent, Reading
@@ -22,6 +24,7 @@ from asgibridge.net.gate import Standing
 from asgibridge.net.link import LINGER_TIME, Awaited, Link
 from asgibridge.net.sendfile import FileSender
 from asgibridge.net.sockets import has_waiting_client
+from asgibridge.net.wiring import BUCKETS
 
 if TYPE_CHECKING:
     import socket
@@ -41,8 +44,6 @@ MAX_HELD: Final = 65536
 # Bytes of a body that nobody wanted, read and thrown away so that the connection can be reused.
 # Go reads 256 KiB, hyper nothing.
 MAX_DISCARDED: Final = 65536
-# Seconds of keep-alive after which a connection has had its share while others wait [GATE-6].
-SHARE: Final = 1.0
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -270,12 +271,11 @@ class Connection(Link):
         self.exchange = exchange = Exchange(self, head, response)
         if head.expects_continue:
             exchange.is_continue_due = True
-        acceptor = wiring.acceptor
+        sharing = wiring.sharing
         if wiring.is_draining or (
-            acceptor is not None
-            and acceptor.reason is not None
-            and self.loop.time() - self.opened_at >= SHARE
-            and acceptor.is_contended()
+            sharing is not None
+            and (sharing.acceptor.reason is not None or wiring.gate.in_flight >= sharing.crowd)
+            and sharing.gives_way(self)
         ):
             response.keep_alive = False
         return exchange
@@ -286,6 +286,7 @@ class Connection(Link):
         if self.standing is not _IN_FLIGHT:
             wiring.gate.wake(self)
         exchange.is_begun = True
+        exchange.begun_at = perf_counter()
         if wiring.on_ended is not None:
             exchange.times = Times()
         transport = self._transport
@@ -406,6 +407,9 @@ class Connection(Link):
         counters = wiring.counters
         counters.requests += 1
         counters.bytes_sent += response.body_bytes
+        seconds = perf_counter() - exchange.begun_at
+        counters.request_seconds += seconds
+        counters.request_times[bisect_left(BUCKETS, seconds)] += 1
         if wiring.on_ended is not None:
             wiring.on_ended(exchange, self)
         if response.will_close:
@@ -541,8 +545,13 @@ class Connection(Link):
         assert exchange is not None  # noqa: S101 - callers have looked
         self._stop_sending_file()
         wiring = self._wiring
-        wiring.counters.requests += 1
-        wiring.counters.cut += 1
+        counters = wiring.counters
+        counters.requests += 1
+        counters.cut += 1
+        if exchange.is_begun:
+            seconds = perf_counter() - exchange.begun_at
+            counters.request_seconds += seconds
+            counters.request_times[bisect_left(BUCKETS, seconds)] += 1
         exchange.cut = why
         exchange.detach()
         if wiring.on_ended is not None:

@@ -59,6 +59,7 @@ class Exchange:
         body: the body, while a handler that wants all of it waits for it.
         is_body_complete: whether the whole request has been read.
         is_begun: whether the handler has been given the exchange.
+        begun_at: when it was, by `time.perf_counter()`.
         cut: why the response was not sent as the application meant it; None if it was.
         has_sent: whether a part of the response, not the last, has been given to the transport.
         has_posted: whether a thread has posted a part.  Thread: pool.
@@ -74,6 +75,7 @@ class Exchange:
         "_reader",
         "_unread",
         "_writer",
+        "begun_at",
         "body",
         "client",
         "connection",
@@ -100,6 +102,7 @@ class Exchange:
         self.server = connection.server
         self.is_gone = False
         self.is_begun = False
+        self.begun_at = 0.0
         self.is_body_complete = False
         self.is_continue_due = False
         self.has_sent = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from asgibridge.http.parser import ParserLimits, RequestParser
     from asgibridge.interfaces import Handler
-    from asgibridge.net.acceptor import Acceptor
     from asgibridge.net.clock import HeaderClock
     from asgibridge.net.connection import Connection
     from asgibridge.net.deadlines import Deadlines
     from asgibridge.net.exchange import Exchange
     from asgibridge.net.gate import Gate
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.sharing import Sharing
 
-__all__ = ["Counters", "Timeouts", "Wiring"]
+__all__ = ["BUCKETS", "Counters", "Timeouts", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +41,29 @@ class Timeouts:
     keep_alive: float = 75.0
 
 
+BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+"""Upper bounds of the buckets of request times, in seconds; one more bucket holds the rest."""
+
+
 @dataclass(slots=True)
 class Counters:
-    """Plain integers, counted on the loop."""
+    """Plain numbers, counted on the loop.
+
+    Attributes:
+        request_seconds: from the handing over of requests to the end of their responses.
+        request_times: how many requests took up to each of `BUCKETS`, and longer than the last.
+    """
 
     accepted: int = 0
     requests: int = 0
     refused: int = 0
     cut: int = 0
     bytes_sent: int = 0
+    request_seconds: float = 0.0
+    request_times: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,7 +92,7 @@ class Wiring:
     timeouts: Timeouts
     max_body_memory: int
     may_send_directly: bool = False
-    acceptor: Acceptor | None = None
+    sharing: Sharing | None = None
     is_draining: bool = False
     closes_idle: bool = False
     on_ended: Callable[[Exchange, Connection], None] | None = None

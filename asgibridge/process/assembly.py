@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.environ import EnvironBuilder
@@ -16,6 +16,7 @@ from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
 from asgibridge.net.reception import Reception
+from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, Wiring
 from asgibridge.ops.access import AccessLog
 from asgibridge.process.capacity import default_threads, usable_cpus
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
 
 __all__ = ["Assembly", "assemble"]
+
+# Seconds in which another worker may take a waiting client, before an idle one is closed for it.
+EVICTION_DELAY: Final = 0.005
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,10 +54,13 @@ def assemble(
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
+    *,
+    is_shared: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads.
+    *on_exhausted* is called when overdue requests hold all threads; *is_shared* says that other
+    processes serve the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -71,7 +78,9 @@ def assemble(
         handler = WsgiHandler(
             loaded.application,
             pool,
-            EnvironBuilder(root_path=config.root_path, multithread=threads > 1, multiprocess=False),
+            EnvironBuilder(
+                root_path=config.root_path, multithread=threads > 1, multiprocess=is_shared
+            ),
             loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
             deadlines=deadlines,
@@ -111,10 +120,13 @@ def assemble(
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
+    accepting = AcceptorSettings()
+    if is_shared:
+        accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
     reception = Reception(wiring)
-    acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
-    wiring.acceptor = acceptor
+    wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)
     return Assembly(
         wiring=wiring,
         acceptor=acceptor,
