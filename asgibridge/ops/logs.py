@@ -56,7 +56,7 @@ class _GeneralHandler(logging.StreamHandler[TextIO]):
     """A stream handler that `configure` can tell from anybody else's."""
 
 
-def configure(
+def configure(  # noqa: PLR0913 - the settings of logging
     level: str = "info",
     *,
     fmt: Literal["text", "json"] = "text",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
-__all__ = ["Drain", "Slices", "StopReport", "slice_time"]
+__all__ = ["Drain", "Slices", "StopReport", "idle_grace", "slice_time"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -43,9 +43,11 @@ _MAX_LEAVING: Final = 0.5
 # The same for the time between `http.disconnect` and the cut.
 _NOTICE_SHARE: Final = 0.1
 _MAX_NOTICE: Final = 2.0
-# Seconds in which an idle client of a process that retires may ask once more, and is told to come
-# back on another connection.  Closing it at once could cross with its next request.
-IDLE_GRACE: Final = 1.0
+# Share of the time, and seconds at most, in which an idle client of a process that retires may ask
+# once more, and is told to come back on another connection.  Closing it at once could cross with
+# its next request.
+_IDLE_SHARE: Final = 0.04
+_MAX_IDLE_GRACE: Final = 1.0
 # Seconds; `Thread.join` takes no infinity.
 _FOREVER: Final = 1e6
 
@@ -83,6 +85,11 @@ def slice_time(
     cut = cleaned - cleaning
     notice = cut - min(_MAX_NOTICE, total * _NOTICE_SHARE)
     return Slices(notice=notice, cut=cut, cleaned=cleaned, shutdown=shutdown, end=end)
+
+
+def idle_grace(total: float) -> float:
+    """Say how long idle clients are waited for, in seconds, when there are *total* to retire."""
+    return min(_MAX_IDLE_GRACE, total * _IDLE_SHARE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,8 +164,9 @@ class Drain:
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look
         if self._is_retiring:
+            patience_ends = begun + idle_grace(self._slices.end - begun)
             self._assembly.acceptor.drain(self._close_listeners, accept_queued=False)
-            await self._wait(self._quiet, lambda slices: min(begun + IDLE_GRACE, slices.notice))
+            await self._wait(self._quiet, lambda slices: min(patience_ends, slices.notice))
         else:
             await self._go_on_until(begun + self._delay)
             self._stop_listening()

@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from asgibridge.process import channel as says
 from asgibridge.process.channel import Channel
 from asgibridge.process.forked import Assignment, leave, run_worker
 from asgibridge.process.life import LIFE_SIGNALS
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
     from asgibridge.net.sockets import Listener
+    from asgibridge.process import channel as says
     from asgibridge.process.scoreboard import Slot
 
 __all__ = ["Fleet"]
@@ -127,6 +127,11 @@ class Fleet:
         kill_at = time.monotonic() + order.grace + KILL_SLACK
         worker.kill_at = kill_at if worker.kill_at is None else min(worker.kill_at, kill_at)
         worker.channel.send(order)
+
+    def tell_all(self, order: says.Reopen | says.Dump) -> None:
+        """Send *order* to everybody."""
+        for worker in self.workers.values():
+            worker.channel.send(order)
 
     def kill(self, worker: Worker) -> None:
         """End *worker* at once."""

@@ -18,10 +18,11 @@ from asgibridge.process import channel as says
 from asgibridge.process.life import EXIT_START_FAILED, Life
 from asgibridge.process.log_setup import configure_logs
 from asgibridge.process.phase import Phase
-from asgibridge.process.policy import Reason
+from asgibridge.process.reload import forget_modules, watched_directories
 from asgibridge.process.scoreboard import WorkerStatus
 from asgibridge.process.server import Membership, Server
 from asgibridge.process.titles import set_title
+from asgibridge.process.worker import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,6 +74,8 @@ def run_worker(assignment: Assignment) -> int:
         on_exhausted=lambda: channel.send(says.Due(reason=Reason.OVERDUE.value)),
         on_unlistened=lambda: channel.send(says.Unlistened()),
     )
+    if config.reload:
+        forget_modules(watched_directories(config))
     server = Server(config, membership=membership)
     try:
         return Life(config, server, onlooker=_Reporter(assignment), channel=channel).run()

@@ -1,4 +1,4 @@
-"""What is in flight in this process, for the log: requests, threads and tasks, with their stacks."""
+"""What is in flight in this process, for the log: requests, threads and tasks, with stacks."""
 
 from __future__ import annotations
 

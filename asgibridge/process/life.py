@@ -1,8 +1,8 @@
 """One serving process, from its signal handlers to its last farewell.
 
 Alone it hears signals, and a second one ends it at once.  Under a supervisor it hears orders: then
-SIGTERM from somebody else is passed on, so that a successor serves before this one goes, and Ctrl-C,
-which a terminal sends to every process of the group, is left to the supervisor.
+SIGTERM from somebody else is passed on, so that a successor serves before this one goes, and
+Ctrl-C, which a terminal sends to every process of the group, is left to the supervisor.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from asgibridge.process.channel import Channel
     from asgibridge.process.server import Server
 
-__all__ = ["EXIT_START_FAILED", "LIFE_SIGNALS", "Life", "Onlooker"]
+__all__ = ["EXIT_NOT_CLEAN", "EXIT_OK", "EXIT_START_FAILED", "LIFE_SIGNALS", "Life", "Onlooker"]
 
 logger = logging.getLogger("asgibridge")
 

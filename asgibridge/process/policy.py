@@ -5,26 +5,23 @@ One law above all: a worker that serves is told to go only when its successor se
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from asgibridge.process.worker import Stage
+from asgibridge.process.worker import Reason, Stage, WorkerView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
     "STEADY",
-    "Fleet",
+    "FleetView",
     "Kill",
     "Limits",
     "Load",
-    "Reason",
     "Retire",
     "Spawn",
     "Step",
-    "WorkerView",
     "backoff",
     "limit_reached",
     "next_steps",
@@ -38,34 +35,8 @@ _FIRST_BACKOFF: Final = 0.25
 _MAX_BACKOFF: Final = 15.0
 
 
-class Reason(enum.Enum):
-    """Why a worker should be replaced by a fresh one."""
-
-    MAX_REQUESTS = "max_requests"
-    MAX_RSS = "max_rss"
-    MAX_USS = "max_uss"
-    MAX_LIFETIME = "max_lifetime"
-    OVERDUE = "overdue requests hold all threads"
-    BLOCKED = "its loop does not turn"
-    SIGTERM = "it was sent SIGTERM"
-
-    __hash__ = object.__hash__
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerView:
-    """What the decision needs to know of a worker; attributes as in `Worker`."""
-
-    pid: int
-    stage: Stage
-    generation: int
-    spawned_at: float
-    kill_at: float | None
-    is_due: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
+class FleetView:
     """All workers, and what is wanted of them.
 
     Attributes:
@@ -107,7 +78,7 @@ class Kill:
 Step: TypeAlias = Spawn | Retire | Kill
 
 
-def next_steps(fleet: Fleet, now: float) -> list[Step]:
+def next_steps(fleet: FleetView, now: float) -> list[Step]:
     """Say what to do about *fleet* at time *now*."""
     steps: list[Step] = [
         Kill(worker.pid)
@@ -135,7 +106,7 @@ def next_steps(fleet: Fleet, now: float) -> list[Step]:
     return steps
 
 
-def _is_outgoing(worker: WorkerView, fleet: Fleet) -> bool:
+def _is_outgoing(worker: WorkerView, fleet: FleetView) -> bool:
     return worker.is_due or worker.generation != fleet.generation
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Self
 
 from asgibridge.app.lifespan import Lifespan, LifespanMode
 from asgibridge.app.loader import LoadedApplication, load
-from asgibridge.app.wsgi import WsgiHandler
 from asgibridge.errors import StartError
 from asgibridge.net.addresses import parse_address
 from asgibridge.net.sockets import Listener, inherited_listeners, open_listeners
@@ -25,16 +24,16 @@ from asgibridge.process.capacity import (
 from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
+from asgibridge.process.statistics import statistics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from asgibridge.app.threads import PoolStatistics
     from asgibridge.config.settings import Config
-    from asgibridge.net.gate import GateStatistics
+    from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Membership", "Server", "ServerStatistics", "listeners_of"]
+__all__ = ["Membership", "Server", "listeners_of"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -54,45 +53,6 @@ class Membership:
     loaded: LoadedApplication | None
     on_exhausted: Callable[[], None]
     on_unlistened: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatistics:
-    """A server at one moment.
-
-    Attributes:
-        phase: where it stands.
-        gate: the counts of connections.
-        pool: the threads; None for an ASGI application.
-        is_paused: whether the listeners are not watched for want of room.
-        pauses: how often that was so.
-        paused_seconds: for how long in all, by reason.
-        queue_length: clients in the kernel's accept queues; None where it does not tell.
-        accepted: connections since the start.
-        requests: answered or cut since the start.
-        refused: requests that broke the protocol or a limit.
-        cut: those of `requests` whose response did not end well.
-        bytes_sent: of response bodies.
-        overdue: WSGI requests beyond `request_timeout` whose threads have not come back.
-        request_seconds: spent on `requests` in all.
-        request_times: how many of `requests` took how long; see `net.wiring.BUCKETS`.
-    """
-
-    phase: Phase
-    gate: GateStatistics
-    pool: PoolStatistics | None
-    is_paused: bool
-    pauses: int
-    paused_seconds: dict[str, float]
-    queue_length: int | None
-    accepted: int
-    requests: int
-    refused: int
-    cut: int
-    bytes_sent: int
-    overdue: int
-    request_seconds: float
-    request_times: tuple[int, ...]
 
 
 class Server:
@@ -308,25 +268,7 @@ class Server:
         assembly = self._assembly
         if assembly is None:
             raise StartError("the server has no statistics before it has started")
-        counters = assembly.wiring.counters
-        times = assembly.acceptor.times
-        return ServerStatistics(
-            phase=self._phase,
-            gate=assembly.wiring.gate.statistics(),
-            pool=assembly.pool.statistics() if assembly.pool is not None else None,
-            is_paused=assembly.acceptor.reason is not None,
-            pauses=times.count,
-            paused_seconds={reason.value: spent for reason, spent in times.seconds.items()},
-            queue_length=assembly.acceptor.queue_length(),
-            accepted=counters.accepted,
-            requests=counters.requests,
-            refused=counters.refused,
-            cut=counters.cut,
-            bytes_sent=counters.bytes_sent,
-            overdue=assembly.handler.overdue if isinstance(assembly.handler, WsgiHandler) else 0,
-            request_seconds=counters.request_seconds,
-            request_times=tuple(counters.request_times),
-        )
+        return statistics_of(assembly, self._phase)
 
     async def __aenter__(self) -> Self:
         await self.start()

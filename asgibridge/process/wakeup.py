@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Wakeup"]
+__all__ = ["Readable", "Wakeup"]
 
 
-class _Readable(Protocol):
+class Readable(Protocol):
     """Something with a descriptor."""
 
     def fileno(self) -> int:
@@ -58,7 +58,7 @@ class Wakeup:
         os.close(self._writer)
         self._reader = self._writer = -1
 
-    def wait(self, others: Sequence[_Readable], seconds: float) -> set[int]:
+    def wait(self, others: Sequence[Readable], seconds: float) -> set[int]:
         """Sleep until a signal has come, one of *others* is readable, or *seconds* are over.
 
         Returns:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import enum
 import logging
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.http.lifecycle import Moves
 
 if TYPE_CHECKING:
     from asgibridge.process.channel import Channel
-    from asgibridge.process.policy import Reason
     from asgibridge.process.scoreboard import Slot, WorkerStatus
 
-__all__ = ["STAGE_MOVES", "Stage", "StageEvent", "Worker", "describe_exit"]
+__all__ = ["STAGE_MOVES", "Reason", "Stage", "StageEvent", "Worker", "WorkerView", "describe_exit"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -54,6 +54,32 @@ STAGE_MOVES: Final[Moves[Stage, StageEvent]] = Moves(
         (Stage.RETIRING, StageEvent.REAPED): Stage.GONE,
     }
 )
+
+
+class Reason(enum.Enum):
+    """Why a worker should be replaced by a fresh one."""
+
+    MAX_REQUESTS = "max_requests"
+    MAX_RSS = "max_rss"
+    MAX_USS = "max_uss"
+    MAX_LIFETIME = "max_lifetime"
+    OVERDUE = "overdue requests hold all threads"
+    BLOCKED = "its loop does not turn"
+    SIGTERM = "it was sent SIGTERM"
+
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerView:
+    """What the decision needs to know of a worker; attributes as in `Worker`."""
+
+    pid: int
+    stage: Stage
+    generation: int
+    spawned_at: float
+    kill_at: float | None
+    is_due: bool
 
 
 class Worker:
@@ -124,6 +150,17 @@ class Worker:
         before = self._stage
         self._stage = STAGE_MOVES[before, event]
         logger.debug("%s %s -> %s", self.name, before.value, self._stage.value)
+
+    def view(self) -> WorkerView:
+        """Say what decisions are made from."""
+        return WorkerView(
+            pid=self.pid,
+            stage=self._stage,
+            generation=self.generation,
+            spawned_at=self.spawned_at,
+            kill_at=self.kill_at,
+            is_due=self.due is not None,
+        )
 
     def status(self) -> WorkerStatus | None:
         """Read its slot; None if it has not written anything that is whole."""

@@ -7,21 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgibridge.process.policy import (
-    Fleet,
+    FleetView,
     Kill,
     Limits,
     Load,
-    Reason,
     Retire,
     Spawn,
     Step,
-    WorkerView,
     backoff,
     limit_reached,
     next_steps,
     with_jitter,
 )
-from asgibridge.process.worker import Stage
+from asgibridge.process.worker import Reason, Stage, WorkerView
 
 NOW = 1000.0
 
@@ -53,7 +51,7 @@ def steps(
     is_stopping: bool = False,
     may_overlap: bool = True,
 ) -> list[Step]:
-    fleet = Fleet(
+    fleet = FleetView(
         workers=workers,
         wanted=wanted,
         generation=generation,
@@ -148,7 +146,7 @@ def test_whatever_happens_no_living_worker_is_told_to_go_before_enough_serve(
     def settle() -> None:
         nonlocal next_pid
         for step in next_steps(
-            Fleet(
+            FleetView(
                 workers=[
                     worker(
                         pid,
