@@ -33,6 +33,9 @@ SETTLE_SECONDS: Final = 3.0
 # Seconds of load before a stop, and how long beyond its grace a stop is waited for.
 BEFORE_STOP: Final = 1.5
 STOP_SLACK: Final = 10.0
+# What the children of a server that has ended may need to follow it, seconds.
+LEAVE_SECONDS: Final = 1.0
+POLL_INTERVAL: Final = 0.02
 
 
 def take(
@@ -85,6 +88,13 @@ class _Taker:
         )
         return Crowd(plan)
 
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the server sees connections that are used again."""
+        if self._case.through == DIRECT:
+            return not self._case.is_connection_per_request
+        return self._case.through == NGINX_KEPT
+
     def load(self) -> tuple[Sample, list[str]]:
         """Load the server, with the event of the case if there is one."""
         case = self._case
@@ -123,7 +133,6 @@ class _Taker:
             server=self._process.name,
             case=self._case.name,
             round=self._round,
-            seconds=passed,
             cpu_seconds=used,
             idle_cpu_percent=used / passed * 100,
             rss_bytes=sum(measure.resident_bytes(process.pid) for process in after),
@@ -143,7 +152,7 @@ class _Taker:
             chronicle.see(events.workers_of(leader), time.monotonic())
             asked = time.monotonic()
             took = self._process.ask_to_stop(grace + STOP_SLACK)
-            left = [process.pid for process in measure.process_tree(leader)]
+            left = _left(leader)
             chronicle.acts.append((asked, "SIGTERM"))
             crowd.finish()
             tally = crowd.tally()
@@ -153,7 +162,7 @@ class _Taker:
         if took is None:
             facts.append(f"it still ran {grace + STOP_SLACK:.0f} s after SIGTERM")
         elif left:
-            facts.append(f"{len(left)} of its processes outlived it")
+            facts.append(f"{left} of its processes outlived it by {LEAVE_SECONDS:.0f} s")
         return self._sample(tally, chronicle, stop_seconds=took), facts
 
     def _sample(
@@ -169,13 +178,15 @@ class _Taker:
         """Put together what the clients saw and what was done."""
         total = tally.all_kinds
         kills = chronicle.times("SIGKILL")
-        beyond = beyond_kills(tally.failed, kills, self._scenario.threads) if kills else None
+        in_flight = None if self._is_kept else self._scenario.threads
+        beyond = beyond_kills(tally.failed, kills, in_flight) if kills else None
         return Sample(
             server=self._process.name,
             case=self._case.name,
             round=self._round,
             requests=0 if total is None else total.requests,
-            seconds=tally.seconds,
+            # Of a stop, most of the time nobody serves: there is no rate.
+            seconds=tally.seconds if stop_seconds is None else None,
             cpu_seconds=cpu_seconds,
             p50_us=None if total is None else total.p50_us,
             p99_us=None if total is None else total.p99_us,
@@ -212,6 +223,14 @@ def _tally_of(crowd: Crowd) -> Tally:
         return crowd.tally()
     finally:
         crowd.kill()
+
+
+def _left(leader: int) -> int:
+    """Return how many processes of an ended server are still there after a moment."""
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while (left := len(measure.process_tree(leader))) and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+    return left
 
 
 def _serving_bytes(before: list[measure.Process], after: list[measure.Process]) -> int:

@@ -115,22 +115,22 @@ def _crowd_shape(case: dict[str, Any]) -> str:
 
 def _observations(result: ScenarioResult, case: str) -> list[str]:
     """Say how requests failed or were repeated, and what was done to the server."""
+    has_event = bool(result.settings["cases"][case].get("event"))
     lines = [
         f"- {sample.server}, round {sample.round}: {'; '.join(facts)}."
         for sample in result.samples
-        if sample.case == case and (facts := _observed(sample))
+        if sample.case == case and (facts := _observed(sample, has_event=has_event))
     ]
     return ["\n".join(lines)] if lines else []
 
 
-def _observed(sample: Sample) -> list[str]:
+def _observed(sample: Sample, *, has_event: bool) -> list[str]:
     """Say it of one sample."""
     facts = []
-    if sample.events or sample.failed or sample.repeated or sample.nginx_errors:
-        facts += [f"sent {name} {count} times" for name, count in sample.events.items()]
-        if sample.workers_answered is not None:
-            alive = f"{sample.workers_least} to {sample.workers_most} alive"
-            facts.append(f"{sample.workers_answered} workers answered, {alive}")
+    if has_event:
+        facts += [f"{count} × {name}" for name, count in sample.events.items()]  # noqa: RUF001
+        alive = f"{sample.workers_least} to {sample.workers_most} alive"
+        facts.append(f"{sample.workers_answered} workers answered, {alive}")
     if sample.failed:
         facts.append(f"failed: {_counts(sample.failed)}")
     if sample.repeated:

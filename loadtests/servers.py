@@ -37,6 +37,11 @@ class Launch:
     graceful_timeout: float | None = None
 
     @property
+    def is_recycling(self) -> bool:
+        """Whether workers are replaced for what they have done."""
+        return self.max_requests is not None or self.max_rss_mb is not None
+
+    @property
     def bind(self) -> str:
         """The address as host:port."""
         return f"127.0.0.1:{self.port}"
@@ -77,6 +82,8 @@ def _asgibridge(launch: Launch) -> list[str]:
         *(("--workers", str(launch.workers)) if launch.workers > 1 else ()),
         *_option("--max-requests", launch.max_requests),
         *_option("--max-rss", launch.max_rss_mb),
+        # Every so many requests, literally: by default a worker serves for 10 s first.
+        *(("--min-lifetime", "0") if launch.is_recycling else ()),
         *_option("--graceful-timeout", launch.graceful_timeout),
         launch.app,
     ]
