@@ -99,6 +99,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         max_headers=config.max_headers,
         max_target_size=config.max_target_size,
         max_body_size=config.max_body_size,
+        max_header_size=config.max_header_size,
     )
     wiring = Wiring(
         loop=loop,
@@ -119,6 +120,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         max_body_memory=config.max_body_memory,
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
+        is_draining=config.keep_alive == 0,
     )
     if config.proxy_headers:
         wiring.proxies = TrustedProxies(config.forwarded_allow_ips)

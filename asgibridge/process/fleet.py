@@ -192,7 +192,7 @@ class Fleet:
         return next(slot for slot in self.scoreboard.slots if slot.index not in taken)
 
 
-def _requests_before_recycling(config: Config) -> float | None:
+def _requests_before_recycling(config: Config) -> int | None:
     if config.max_requests is None:
         return None
     jitter = config.max_requests_jitter
