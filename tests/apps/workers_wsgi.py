@@ -62,7 +62,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
             answer = str(IMPORTED_BY)
         case "/leaks":
             # Written to, or the kernel would not count it.
-            kept.append(bytearray(b"x" * 1024 * 1024))
+            kept.append(bytearray(b"x" * 128 * 1024))
         case "/dies":
             os._exit(9)
         case _:
