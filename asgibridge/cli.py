@@ -168,11 +168,11 @@ def check(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     resolved = _resolve(given, os.environ)
     config = resolved.config
     os.environ.update(resolved.environment)
-    from asgibridge.app.loader import load  # noqa: PLC0415 - late, as in `serve`
+    from asgibridge.process.server import Server  # noqa: PLC0415 - late, as in `serve`
+    from asgibridge.process.tls import tls_terms  # noqa: PLC0415 - same
 
-    loaded = load(
-        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
-    )
+    tls_terms(config)
+    loaded = Server(config).load()
     chosen = sum(origin.label != "default" for origin in resolved.origins.values())
     where = f" (file {resolved.file})" if resolved.file else ""
     click.echo(f"settings     {chosen} given, {len(OPTIONS) - chosen} by default{where}")

@@ -21,6 +21,7 @@ __all__ = [
     "ResponseError",
     "SettingsError",
     "StartError",
+    "TlsError",
     "WorkerFailed",
 ]
 
@@ -52,6 +53,10 @@ class ApplicationRaised(LoadError):
 
 class BindError(StartError):
     """A listening socket could not be opened."""
+
+
+class TlsError(StartError):
+    """A certificate, a key or what goes with them cannot be used."""
 
 
 class LifespanFailed(StartError):

@@ -26,6 +26,7 @@ from asgibridge.http.lifecycle import (
     Reading,
     Writing,
 )
+from asgibridge.net.tls import TLS_MOVES, TlsStage
 from asgibridge.process.phase import PHASE_MOVES, Phase
 from asgibridge.process.stage import STAGE_MOVES, Stage
 
@@ -92,8 +93,8 @@ They are red on a terminal, unless `NO_COLOR` is set.
 _LIFECYCLE_INTRO: Final = """\
 # Life cycles
 
-Five things have a state: the request and the response of an exchange, the connection, the process,
-and a worker as its supervisor sees it.
+Six things have a state: the request and the response of an exchange, the connection, its TLS, the
+process, and a worker as its supervisor sees it.
 Each state is one value and each has one table of moves.
 The diagrams below are drawn from those tables.
 A move that is not in its table is refused with an error that names both sides.
@@ -151,6 +152,13 @@ MACHINES: Final = (
         "What becomes of the connection after the current exchange.",
         PERSISTENCE_MOVES,
         Persistence.REUSE,
+    ),
+    Machine(
+        "TLS",
+        "asgibridge/net/tls.py",
+        "How far a connection under TLS has come.",
+        TLS_MOVES,
+        TlsStage.HANDSHAKING,
     ),
     Machine(
         "Phase",

@@ -14,11 +14,13 @@ __all__ = [
     "PROCESS",
     "RELOADING",
     "TIMEOUTS",
+    "TLS",
     "WORKERS",
 ]
 
 APPLICATION: Final = Group(title="Application", intro="What is served, and how it is found.")
 LISTENING: Final = Group(title="Listening", intro="Where clients find the server.")
+TLS: Final = Group(title="TLS", intro="How listeners speak https, all of them or none.")
 PROCESS: Final = Group(title="Process", intro="What the serving process is made of.")
 WORKERS: Final = Group(
     title="Workers", intro="How many processes serve, and when one is replaced by a fresh one."

@@ -7,9 +7,10 @@ value as text that it reads back as the same value.  Nothing here touches the ou
 from __future__ import annotations
 
 import enum
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -19,17 +20,17 @@ __all__ = [
     "Kind",
     "Shape",
     "application",
-    "bytes_of",
     "choice",
     "integer",
-    "memory",
     "names",
     "nearest",
     "octal",
     "optional",
     "path",
+    "peers",
     "quote",
     "seconds",
+    "secret",
     "size",
     "switch",
     "text",
@@ -46,7 +47,6 @@ _SIZE: Final = re.compile(r"([0-9]+)\s*([kmg]?)(?:i?b)?", re.ASCII)
 
 _SECONDS_PER: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # Binary, as memory and nginx count: 64k is 65536.
-_PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%", re.ASCII)
 _BYTES_PER: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -76,6 +76,7 @@ class Kind(Generic[T]):
         shape: How the flag is written.
         completes: What a shell should offer: `file`, `directory` or nothing.
         none_word: The word that stands for None, when None is allowed.
+        is_secret: Listings of settings do not show it.
     """
 
     metavar: str
@@ -86,6 +87,7 @@ class Kind(Generic[T]):
     shape: Shape = Shape.ONE
     completes: str = ""
     none_word: str = ""
+    is_secret: bool = False
 
     def read(self, value: object) -> T:
         """Turn *value* into a value of this kind.
@@ -131,6 +133,17 @@ def text(metavar: str = "TEXT", *, expects: str = "some text", empty: bool = Fal
         return value
 
     return Kind(metavar=metavar, expects=expects, reader=read)
+
+
+def secret(metavar: str = "TEXT", *, expects: str) -> Kind[str]:
+    """Make the kind of text that is nobody's business, and has no forbidden characters."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("the value is empty or not text")
+        return value
+
+    return Kind(metavar=metavar, expects=expects, reader=read, is_secret=True)
 
 
 def path(metavar: str = "FILE", *, completes: str = "file") -> Kind[str]:
@@ -243,40 +256,6 @@ def size(minimum: int) -> Kind[int]:
     )
 
 
-def memory() -> Kind[str]:
-    """Make the kind of memory limits, as text: a size such as `300m`, or a share such as `80%`.
-
-    A bare number is in MiB, as users of `reload-on-rss` know it.
-    """
-    plain = size(2**20)
-
-    def read(value: object) -> str:
-        if isinstance(value, str) and (share := _PERCENT.fullmatch(value.strip())):
-            if not 0 < float(share[1]) <= 100:  # noqa: PLR2004 - percent
-                raise ValueError(f"{quote(value)} is no share of the memory")
-            return f"{float(share[1]):g}%"
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = f"{value}m"
-        elif isinstance(value, str) and value.strip().isdecimal():
-            value = f"{value.strip()}m"
-        return _show_size(plain.reader(value))
-
-    return Kind(
-        metavar="MEMORY",
-        expects="MiB such as 300, a size such as 300m or 1g, or a share of the limit such as 80%",
-        reader=read,
-    )
-
-
-def bytes_of(text: str) -> int:
-    """Return the bytes of a size as the kinds of settings show it: `64k`, `300m`, `1g`.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return size(0).read(text)
-
-
 def switch() -> Kind[bool]:
     """Make the kind that is on or off."""
 
@@ -315,6 +294,23 @@ def names(metavar: str, *, expects: str) -> Kind[tuple[str, ...]]:
     return Kind(metavar=metavar, expects=expects, reader=read, shower=",".join, shape=Shape.MANY)
 
 
+def peers() -> Kind[tuple[str, ...]]:
+    """Make the kind of lists of addresses and networks, or `*` for all there are."""
+    plain = names("ADDRESS", expects="addresses or networks such as 10.0.0.1 or 10.0.0.0/8, or *")
+
+    def read(value: object) -> tuple[str, ...]:
+        found = plain.reader(value)
+        for each in found:
+            try:
+                if each != "*":
+                    ipaddress.ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"{quote(each)} is no address or network ({error})") from None
+        return found
+
+    return replace(plain, reader=read)
+
+
 def application() -> Kind[str | Callable[..., Any]]:
     """Make the kind of applications: `module:attribute`, or from Python the callable itself."""
     expects = "module:attribute, or from Python the application itself"
@@ -351,6 +347,7 @@ def optional(kind: Kind[T], word: str = "none") -> Kind[T | None]:
         shape=kind.shape,
         completes=kind.completes,
         none_word=word,
+        is_secret=kind.is_secret,
     )
 
 

@@ -12,6 +12,17 @@ __all__ = ["broken_rules"]
 # The defaults of what says where to listen, for telling whether it was said.
 _WAYS_TO_LISTEN: Final = {"bind": (), "host": "127.0.0.1", "port": 8000, "uds": None, "fd": None}
 
+_TLS: Final = frozenset(
+    {
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_keyfile_password",
+        "ssl_ca_certs",
+        "ssl_cert_reqs",
+        "ssl_ciphers",
+    }
+)
+
 
 def broken_rules(values: Mapping[str, Any], place: Callable[[str], str]) -> list[str]:
     """Say which rules *values* break.
@@ -123,6 +134,35 @@ def _lifetimes_fit(values: Mapping[str, Any], place: Callable[[str], str]) -> It
         )
 
 
+def _tls_needs_certificate(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if values["ssl_certfile"] is not None:
+        return
+    for name in ("ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers"):
+        if values[name] is not None:
+            yield f"{place(name)}: there is no certificate to go with it; add ssl_certfile"
+    if values["ssl_cert_reqs"] != "none":
+        yield f"{place('ssl_cert_reqs')}: nothing speaks TLS; add ssl_certfile"
+
+
+def _client_certificates_are_checked(
+    values: Mapping[str, Any], place: Callable[[str], str]
+) -> Iterator[str]:
+    """Refuse half of it: an authority alone would look like a check and be none."""
+    authorities, needs = values["ssl_ca_certs"], values["ssl_cert_reqs"]
+    if values["ssl_certfile"] is None:
+        return
+    if needs != "none" and authorities is None:
+        yield (
+            f"{place('ssl_cert_reqs')}: there is nothing to check client certificates against; "
+            "add ssl_ca_certs"
+        )
+    elif needs == "none" and authorities is not None:
+        yield (
+            f"{place('ssl_ca_certs')}: no client is asked for a certificate; set ssl_cert_reqs to "
+            "required or optional, or remove it"
+        )
+
+
 # Each rule with the settings it looks at.
 _RULES: Final = (
     (frozenset(_WAYS_TO_LISTEN), _one_way_to_listen),
@@ -135,4 +175,6 @@ _RULES: Final = (
     (frozenset({"reload", "workers", "preload", "app"}), _one_worker_reloads),
     (frozenset({"max_requests", "max_requests_jitter"}), _jitter_needs_requests),
     (frozenset({"max_lifetime", "min_lifetime"}), _lifetimes_fit),
+    (_TLS, _tls_needs_certificate),
+    (_TLS, _client_certificates_are_checked),
 )

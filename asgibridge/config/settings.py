@@ -13,22 +13,25 @@ from asgibridge.config.groups import (
     PROCESS,
     RELOADING,
     TIMEOUTS,
+    TLS,
     WORKERS,
 )
 from asgibridge.config.kinds import (
     application,
     choice,
     integer,
-    memory,
     names,
     octal,
     optional,
     path,
+    peers,
     seconds,
+    secret,
     size,
     switch,
     text,
 )
+from asgibridge.config.memory import memory
 from asgibridge.config.option import Names, convert, option, options_of
 from asgibridge.config.rules import broken_rules
 from asgibridge.errors import SettingsError
@@ -170,6 +173,71 @@ class Config:
         "its own limit (net.core.somaxconn).",
         reason="Waiting clients belong in the kernel, where they cost next to nothing; 2048 is "
         "also what gunicorn and uvicorn ask for.",
+    )
+
+    proxy_headers: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LISTENING,
+        help="Believe trusted proxies about the client's address and scheme: X-Forwarded-For and "
+        "X-Forwarded-Proto, or where neither is there, Forwarded.",
+        reason="Only what forwarded_allow_ips names is believed, by default a proxy on this "
+        "machine; uvicorn has the same.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = option(
+        peers(),
+        ("127.0.0.1", "::1"),
+        group=LISTENING,
+        names=Names(environment="FORWARDED_ALLOW_IPS"),
+        help="Addresses and networks (10.0.0.0/8) of the proxies to be believed; * is everybody. "
+        "A proxy on a Unix socket always is. The variable ASGIBRIDGE_FORWARDED_ALLOW_IPS is the "
+        "stronger one.",
+        reason="Who can connect from this machine can already do more than forge an address.",
+    )
+
+    ssl_certfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="Speak https, on all listeners, with the certificate in this PEM file: the server's "
+        "own first, then those that lead to its authority.",
+        reason="Most servers stand behind a proxy that speaks https for them.",
+    )
+    ssl_keyfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="The PEM file with the certificate's private key. none: it is in ssl_certfile.",
+    )
+    ssl_keyfile_password: str | None = option(
+        optional(secret(expects="the password of the key")),
+        None,
+        group=TLS,
+        help="The password of the key, if it is encrypted. Better a variable or a file than a "
+        "flag, which other users of the machine can see.",
+    )
+    ssl_ca_certs: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="A PEM file with the certificates of the authorities that sign your clients' "
+        "certificates. Needed with ssl_cert_reqs.",
+    )
+    ssl_cert_reqs: Literal["none", "optional", "required"] = option(
+        choice("none", "optional", "required", metavar="WHICH"),
+        "none",
+        group=TLS,
+        help="Whether clients show a certificate: none are asked, optional: those that show one "
+        "must show a good one, required: all must.",
+        reason="Browsers have none.",
+    )
+    ssl_ciphers: str | None = option(
+        optional(text("CIPHERS", expects="names of ciphers as `openssl ciphers` takes them")),
+        None,
+        group=TLS,
+        help="The ciphers of TLS 1.2, in OpenSSL's notation. Those of TLS 1.3 are all good. none: "
+        "OpenSSL's own choice.",
+        reason="OpenSSL's choice is kept up to date with the system.",
     )
 
     loop: Literal["auto", "uvloop", "asyncio"] = option(

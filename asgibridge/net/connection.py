@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from asgibridge.http.request import RequestHead
     from asgibridge.interfaces import Client, ServerAddress
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.tls import TlsTransport
     from asgibridge.net.wiring import Wiring
 
 __all__ = ["Connection"]
@@ -54,6 +55,7 @@ _LINGERING: Final = Persistence.LINGERING
 _NOTHING: Final = Awaited.NOTHING
 _NEXT_REQUEST: Final = Awaited.NEXT_REQUEST
 _IN_FLIGHT: Final = Standing.IN_FLIGHT
+_FRESH: Final = (Awaited.FIRST_BYTES, Awaited.HANDSHAKE)
 
 
 class Connection(Link):
@@ -70,7 +72,9 @@ class Connection(Link):
         "_is_half_closed",
         "_is_held_up",
         "_is_lost",
+        "_may_send_directly",
         "_parser",
+        "_proxies",
         "_sender",
         "_sending",
         "exchange",
@@ -94,6 +98,9 @@ class Connection(Link):
         self._sender: FileSender | None = None
         self._sending = threading.Lock()  # held to use the descriptor outside of the loop
         self._is_lost = False  # guarded by it
+        self._may_send_directly = wiring.may_send_directly
+        proxies = wiring.proxies
+        self._proxies = proxies if proxies is not None and proxies.trusts(client) else None
 
     # --- what the loop calls
 
@@ -269,6 +276,16 @@ class Connection(Link):
         wiring = self._wiring
         response = Response(head, wiring.clock)
         self.exchange = exchange = Exchange(self, head, response)
+        if self._proxies is not None:
+            fields = head.fields
+            # Looked up here, so that a request without them pays no call.
+            if (
+                b"x-forwarded-for" in fields
+                or b"x-forwarded-proto" in fields
+                or b"forwarded" in fields
+            ):
+                resolved = self._proxies.resolve(head, self.client, self.scheme)
+                exchange.client, exchange.scheme = resolved
         if head.expects_continue:
             exchange.is_continue_due = True
         sharing = wiring.sharing
@@ -290,7 +307,7 @@ class Connection(Link):
         if wiring.on_ended is not None:
             exchange.times = Times()
         transport = self._transport
-        if wiring.may_send_directly and transport and not transport.get_write_buffer_size():
+        if self._may_send_directly and transport and not transport.get_write_buffer_size():
             exchange.may_send_directly = True
         wiring.handler.begin(exchange)
 
@@ -342,6 +359,11 @@ class Connection(Link):
 
     # --- the response
 
+    def handshake_begun(self, transport: TlsTransport) -> None:
+        """Have everything go through *transport*: bytes sent beside it would be in the clear."""
+        self._may_send_directly = False
+        super().handshake_begun(transport)
+
     def send_directly(self, buffers: list[bytes]) -> list[bytes]:
         """Try to send *buffers* from this thread; return what is left.  Thread: pool.
 
@@ -368,6 +390,7 @@ class Connection(Link):
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """End the exchange with *count* bytes of the file *fd*, which is ours to close."""
         self._sender = FileSender(self, self._socket, fd, offset, count)
+        self._sender.is_copying = self.tls is not None
         self._sender.start()
         self.stop_counting()
 
@@ -580,7 +603,7 @@ class Connection(Link):
         """Be closed soon: now if nothing is under way, else with the next response."""
         if self.exchange is not None:
             self.exchange.response.keep_alive = False
-        elif self._awaited is not Awaited.FIRST_BYTES:
+        elif self._awaited is not Awaited.FIRST_BYTES and self._awaited is not Awaited.HANDSHAKE:
             self.try_close_idle()
 
     def _is_idle(self) -> bool:
@@ -610,11 +633,15 @@ class Connection(Link):
     @property
     def is_fresh(self) -> bool:
         """Whether it waits for its first bytes, and counts as in flight meanwhile."""
-        return self._awaited is Awaited.FIRST_BYTES and self.standing is _IN_FLIGHT
+        return self._awaited in _FRESH and self.standing is _IN_FLIGHT
 
     def park_if_silent(self) -> None:
         """Do not wait for the parking delay, unless bytes have come by now."""
-        if self._is_idle() and not has_waiting_client(self._socket):
+        if not self._is_idle() or has_waiting_client(self._socket):
+            return
+        if self._awaited is Awaited.HANDSHAKE:
+            self._on_slow_handshake()
+        else:
             self._on_slow_start(self.loop.time())
 
     def _on_slow_start(self, now: float) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from asgibridge.http.request import RequestHead
     from asgibridge.http.response import Response
+    from asgibridge.interfaces import Tls
     from asgibridge.net.body import BodyBuffer
     from asgibridge.net.connection import Connection
 
@@ -54,6 +55,7 @@ class Exchange:
     Attributes:
         connection: the connection, or None when the exchange is over.
         client, server: address and port of either end; see the protocol.
+        scheme, tls: how the client came; see the protocol.
         is_gone: whether nobody is left to answer.  Thread: any.
         is_continue_due: whether the client waits for `100 Continue`.
         body: the body, while a handler that wants all of it waits for it.
@@ -89,8 +91,10 @@ class Exchange:
         "is_gone",
         "may_send_directly",
         "response",
+        "scheme",
         "server",
         "times",
+        "tls",
     )
 
     def __init__(self, connection: Connection, head: RequestHead, response: Response) -> None:
@@ -100,6 +104,8 @@ class Exchange:
         self.response = response
         self.client = connection.client
         self.server = connection.server
+        self.scheme = connection.scheme
+        self.tls: Tls | None = connection.tls
         self.is_gone = False
         self.is_begun = False
         self.begun_at = 0.0

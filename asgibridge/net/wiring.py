@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asgibridge.net.exchange import Exchange
     from asgibridge.net.gate import Gate
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.proxy import TrustedProxies
     from asgibridge.net.sharing import Sharing
 
 __all__ = ["BUCKETS", "Counters", "Timeouts", "Wiring"]
@@ -78,6 +79,7 @@ class Wiring:
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
         on_closed: called when a connection has closed.
+        proxies: whose word about clients is taken; None if nobody's.
         parser: reads the requests that come in one piece, whosever they are.
     """
 
@@ -92,6 +94,7 @@ class Wiring:
     timeouts: Timeouts
     max_body_memory: int
     may_send_directly: bool = False
+    proxies: TrustedProxies | None = None
     sharing: Sharing | None = None
     is_draining: bool = False
     closes_idle: bool = False

@@ -15,6 +15,7 @@ from asgibridge.net.clock import HeaderClock
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
+from asgibridge.net.proxy import TrustedProxies
 from asgibridge.net.reception import Reception
 from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, Wiring
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
+    from asgibridge.net.certificates import TlsTerms
 
 __all__ = ["Assembly", "assemble"]
 
@@ -48,19 +50,20 @@ class Assembly:
     recorder: AccessRecorder | None
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - what a server is made from
     config: Config,
     loaded: LoadedApplication,
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
     *,
+    tls: TlsTerms | None = None,
     is_shared: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads; *is_shared* says that other
-    processes serve the same listeners.
+    *on_exhausted* is called when overdue requests hold all threads; *tls* says on what terms the
+    listeners speak it, if they do; *is_shared* says that other processes serve the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -120,13 +123,15 @@ def assemble(
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
     )
+    if config.proxy_headers:
+        wiring.proxies = TrustedProxies(config.forwarded_allow_ips)
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
     accepting = AcceptorSettings()
     if is_shared:
         accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
-    reception = Reception(wiring)
+    reception = Reception(wiring, tls)
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
     wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
-from asgibridge.config.kinds import bytes_of
+from asgibridge.config.memory import bytes_of
 from asgibridge.process.capacity import cgroup_files
 
 if TYPE_CHECKING:

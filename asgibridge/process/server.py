@@ -25,6 +25,7 @@ from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 from asgibridge.process.statistics import statistics_of
+from asgibridge.process.tls import tls_terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Membership", "Server", "listeners_of", "load_application"]
+__all__ = ["Membership", "Server", "listeners_of", "load_application", "urls_of"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -92,8 +93,11 @@ class Server:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`."""
-        return [listener.url for listener in self._listeners]
+        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`.
+
+        Under TLS `https://127.0.0.1:8000`.
+        """
+        return urls_of(self.config, self._listeners)
 
     @property
     def summary(self) -> str:
@@ -143,6 +147,7 @@ class Server:
             startup_deadline = time.monotonic() + config.startup_timeout
         try:
             self._check_descriptors()
+            tls = tls_terms(config)
             loaded = self.load()
             lifespan = Lifespan(loaded.application, LifespanMode(config.lifespan))
             if loaded.interface == "asgi":
@@ -155,6 +160,7 @@ class Server:
                 lifespan.state,
                 asyncio.get_running_loop(),
                 self._on_exhausted,
+                tls=tls,
                 is_shared=self._membership is not None,
             )
             if self._assembly.pool is not None:
@@ -245,7 +251,7 @@ class Server:
                 for connection in list(assembly.wiring.connections):
                     exchange = connection.exchange
                     if exchange is not None:
-                        assembly.recorder.record_last(exchange, connection, "the process ended")
+                        assembly.recorder.record_last(exchange, "the process ended")
         if assembly.recorder is not None:
             assembly.recorder.flush()
 
@@ -359,6 +365,12 @@ def listeners_of(config: Config) -> list[Listener]:
         return inherited
     addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
     return open_listeners(addresses, backlog=config.backlog)
+
+
+def urls_of(config: Config, listeners: Sequence[Listener]) -> list[str]:
+    """Say where *listeners* are reached, with the scheme that *config* has them speak."""
+    scheme = "http://" if config.ssl_certfile is None else "https://"
+    return [listener.url.replace("http://", scheme, 1) for listener in listeners]
 
 
 def _close_all(listeners: Sequence[Listener]) -> None:

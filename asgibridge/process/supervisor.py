@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.config.settings import MAX_WORKERS
-from asgibridge.errors import SettingsError, WorkerFailed
+from asgibridge.errors import SettingsError, TlsError, WorkerFailed
 from asgibridge.ops.reopening import reopen_log_files
 from asgibridge.process import channel as says
 from asgibridge.process.census import log_census
@@ -27,11 +27,12 @@ from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 from asgibridge.process.policy import FleetView, Kill, Retire, Spawn, next_steps
 from asgibridge.process.recycling import Recycling
 from asgibridge.process.reload import RELOAD_GRACE, ChangeWatcher, watched_directories
-from asgibridge.process.server import listeners_of, load_application
+from asgibridge.process.server import listeners_of, load_application, urls_of
 from asgibridge.process.service_manager import ServiceManager
 from asgibridge.process.setbacks import Setbacks
 from asgibridge.process.stage import Reason, Stage, StageEvent
 from asgibridge.process.titles import set_title
+from asgibridge.process.tls import tls_terms
 from asgibridge.process.wakeup import Readable, Wakeup
 from asgibridge.process.worker import Worker, describe_exit
 
@@ -109,8 +110,9 @@ class Supervisor:
         check_threads("before the workers were forked")
         loop_factory(config.loop)  # imported here, it is shared by all workers
         self._listeners = listeners_of(config)
-        for listener in self._listeners:
-            logger.info("listening on %s", listener.url)
+        tls_terms(config)  # rather here than in every worker
+        for url in urls_of(config, self._listeners):
+            logger.info("listening on %s", url)
         if config.preload or callable(config.app):
             self._loaded = load_application(config)
             check_threads(f"on import of {self._loaded.name}")
@@ -276,7 +278,8 @@ class Supervisor:
             f"it ended before it was ready ({how}); the log above may tell why",
             "",
         )
-        logger.error("%s could not start: %s", worker.name, f"{message}\n{trace}".rstrip())
+        news = trace if self._setbacks.is_news(trace) else ""  # the same again helps nobody
+        logger.error("%s could not start: %s", worker.name, f"{message}\n{news}".rstrip())
         if self._watcher is not None:
             logger.info("waiting for the next change")
             self._setbacks.wait_for_a_change()
@@ -320,7 +323,8 @@ class Supervisor:
             return
         try:
             config = self._reread()
-        except SettingsError as error:
+            tls_terms(config)
+        except (SettingsError, TlsError) as error:
             logger.error("restart refused, everything stays as it is: %s", error)  # noqa: TRY400
             return
         if config.addresses != self._config.addresses:

@@ -262,28 +262,3 @@ def test_no_text_breaks_a_kind_but_with_a_value_error(written: str) -> None:
         except ValueError:
             continue
         assert kind.read(kind.show(value)) == value
-
-
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("300", "300m"),
-        (301, "301m"),
-        ("1g", "1g"),
-        ("2048k", "2m"),
-        (" 80 % ", "80%"),
-        ("100%", "100%"),
-        ("12.50%", "12.5%"),
-        ("1537k", "1537k"),
-    ],
-)
-def test_memory_is_in_mebibytes_or_a_share(written: object, expected: object) -> None:
-    kind = kinds.memory()
-    assert kind.read(written) == expected
-    assert kind.read(kind.show(kind.read(written))) == expected
-
-
-@pytest.mark.parametrize("written", ["0", "0%", "100.1%", "-5", "1k", True, 1.5, "much", ""])
-def test_what_is_no_memory_limit_is_refused_with_examples(written: object) -> None:
-    with pytest.raises(ValueError, match="give MiB such as 300, a size such as 300m or 1g, or a"):
-        kinds.memory().read(written)

@@ -63,6 +63,28 @@ def test_the_defaults_go_together() -> None:
                 "the second"
             ),
         ),
+        (
+            {"ssl_keyfile": "key.pem"},
+            "<ssl_keyfile>: there is no certificate to go with it; add ssl_certfile",
+        ),
+        (
+            {"ssl_cert_reqs": "required"},
+            "<ssl_cert_reqs>: nothing speaks TLS; add ssl_certfile",
+        ),
+        (
+            {"ssl_certfile": "cert.pem", "ssl_cert_reqs": "required"},
+            (
+                "<ssl_cert_reqs>: there is nothing to check client certificates against; add "
+                "ssl_ca_certs"
+            ),
+        ),
+        (
+            {"ssl_certfile": "cert.pem", "ssl_ca_certs": "authority.pem"},
+            (
+                "<ssl_ca_certs>: no client is asked for a certificate; set ssl_cert_reqs to "
+                "required or optional, or remove it"
+            ),
+        ),
         ({"factory": True}, "<factory>: there is no factory to call; name it as module:function"),
         (
             {"interface": "wsgi", "lifespan": "on"},

@@ -70,11 +70,21 @@ def test_every_setting_explains_itself_in_sentences(name: str) -> None:
     assert not option.reason or option.reason.endswith(".")
 
 
-@pytest.mark.parametrize("name", set(OPTIONS) - {"app", "access_log_format"})
+@pytest.mark.parametrize(
+    "name", set(OPTIONS) - {"app", "access_log_format", "ssl_keyfile_password"}
+)
 def test_every_setting_refuses_nonsense_under_its_name(name: str) -> None:
     (mistake,) = mistakes_of(**{name: object()})
     assert mistake.startswith(f"{name}: <object object at")
     assert "; give " in mistake
+
+
+def test_a_secret_that_is_refused_is_not_shown() -> None:
+    (mistake,) = mistakes_of(ssl_keyfile_password=["sesame"], ssl_certfile="cert.pem")
+    assert mistake == (
+        "ssl_keyfile_password: the value is empty or not text; give the password of the key, or "
+        "none"
+    )
 
 
 def test_all_mistakes_are_listed_at_once() -> None:
