@@ -71,6 +71,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     max_in_flight = config.max_in_flight
     if max_in_flight is None and is_wsgi:
         max_in_flight = threads
+    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     recorder = None
     if config.access_log:
         recorder = AccessRecorder(loop, AccessLog(config.access_log_format))
@@ -90,10 +91,12 @@ def assemble(  # noqa: PLR0913 - what a server is made from
             clock=loop.time,
             keeps_times=recorder is not None,
         )
-        handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
+        if handler.timekeeper is not None:
+            reporter = OverdueReporter(loop, gate, handler, pool, on_exhausted)
+            handler.on_overdue = reporter.on_overdue
+            handler.timekeeper.on_returned = reporter.on_returned
     else:
         handler = AsgiHandler(loaded.application, loop, root_path=config.root_path, state=state)
-    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     limits = ParserLimits(
         max_head_size=config.max_head_size,
         max_headers=config.max_headers,

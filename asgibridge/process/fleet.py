@@ -184,7 +184,7 @@ class Fleet:
             # The others wait until the worker has handlers of its own.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - LIFE_SIGNALS)
         finally:
-            leave(lambda: run_worker(assignment), keeps_exit_handlers=assignment.loaded is not None)
+            leave(lambda: run_worker(assignment), keeps_exit_handlers=assignment.config.preload)
 
     def _free_slot(self) -> Slot:
         """Find the first slot that nobody owns."""
