@@ -20,9 +20,11 @@ from asgibridge.config.settings import OPTIONS
 from asgibridge.http.lifecycle import (
     PERSISTENCE_MOVES,
     READING_MOVES,
+    WEBSOCKET_MOVES,
     WRITING_MOVES,
     Persistence,
     Reading,
+    WebSocketStage,
     Writing,
 )
 from asgibridge.process.phase import PHASE_MOVES, Phase
@@ -88,8 +90,8 @@ They are red on a terminal, unless `NO_COLOR` is set.
 _LIFECYCLE_INTRO: Final = """\
 # Life cycles
 
-Four things have a state: the request and the response of an exchange, the connection, and the
-process.
+Five things have a state: the request and the response of an exchange, the connection, a WebSocket,
+and the process.
 Each state is one value and each has one table of moves.
 The diagrams below are drawn from those tables.
 A move that is not in its table is refused with an error that names both sides.
@@ -147,6 +149,13 @@ MACHINES: Final = (
         "What becomes of the connection after the current exchange.",
         PERSISTENCE_MOVES,
         Persistence.REUSE,
+    ),
+    Machine(
+        "WebSocket",
+        "asgibridge/http/lifecycle.py",
+        "How far a WebSocket is.",
+        WEBSOCKET_MOVES,
+        WebSocketStage.CONNECTING,
     ),
     Machine(
         "Phase",

@@ -6,7 +6,7 @@ from typing import Final
 
 from asgibridge.config.option import Group
 
-__all__ = ["APPLICATION", "LIMITS", "LISTENING", "LOGGING", "PROCESS", "TIMEOUTS"]
+__all__ = ["APPLICATION", "LIMITS", "LISTENING", "LOGGING", "PROCESS", "TIMEOUTS", "WEBSOCKET"]
 
 APPLICATION: Final = Group(title="Application", intro="What is served, and how it is found.")
 LISTENING: Final = Group(title="Listening", intro="Where clients find the server.")
@@ -15,4 +15,5 @@ LIMITS: Final = Group(title="Limits", intro="How much one process takes on. Size
 TIMEOUTS: Final = Group(
     title="Timeouts", intro="How long anything may take. Times: 500ms, 30s, 5m."
 )
+WEBSOCKET: Final = Group(title="WebSocket", intro="What an ASGI application's WebSockets may do.")
 LOGGING: Final = Group(title="Logging", intro="What the server tells about its work.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
-__all__ = ["Drain", "Slices", "StopReport", "slice_time"]
+__all__ = ["GOING_AWAY", "RESTARTING", "Drain", "Slices", "StopReport", "slice_time"]
 
 logger = logging.getLogger("asgibridge")
 
@@ -43,6 +43,10 @@ _MAX_LEAVING: Final = 0.5
 # The same for the time between `http.disconnect` and the cut.
 _NOTICE_SHARE: Final = 0.1
 _MAX_NOTICE: Final = 2.0
+# Close codes of WebSockets (RFC 6455 §7.4.1, and IANA's registry): the server stops, or will be
+# back at once, so that clients may reconnect without waiting.
+GOING_AWAY: Final = 1001
+RESTARTING: Final = 1012
 # Seconds; `Thread.join` takes no infinity.
 _FOREVER: Final = 1e6
 
@@ -100,7 +104,11 @@ class StopReport:
 
 
 class Drain:
-    """One stop.  Loop thread only."""
+    """One stop.  Loop thread only.
+
+    Attributes:
+        going_away: the code with which WebSockets are closed; to be set before `run`.
+    """
 
     def __init__(
         self,
@@ -122,6 +130,7 @@ class Drain:
             deadline: loop time at which all must be over.
             is_quick: cut what is in flight at once.
         """
+        self.going_away = GOING_AWAY
         self._assembly = assembly
         self._listeners = listeners
         self._lifespan = lifespan
@@ -144,6 +153,7 @@ class Drain:
         begun = self._loop.time()
         wiring = self._assembly.wiring
         wiring.is_draining = True
+        wiring.going_away = self.going_away
         wiring.on_closed = self._look
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look

@@ -21,7 +21,7 @@ from asgibridge.process.capacity import (
     raise_descriptor_limit,
     too_few_descriptors,
 )
-from asgibridge.process.drain import Drain, StopReport
+from asgibridge.process.drain import RESTARTING, Drain, StopReport
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
 
 if TYPE_CHECKING:
@@ -174,7 +174,9 @@ class Server:
         assert self.report is not None  # noqa: S101 - a stopped server has reported
         return self.report
 
-    def stop(self, *, grace: float | None = None, is_quick: bool = False) -> None:
+    def stop(
+        self, *, grace: float | None = None, is_quick: bool = False, is_restart: bool = False
+    ) -> None:
         """Begin to stop gracefully, in *grace* seconds at most (default: `graceful_timeout`).
 
         A call while stopping shortens the time that is left, never lengthens it.  Loop thread.
@@ -182,6 +184,8 @@ class Server:
         Args:
             grace: seconds.
             is_quick: cut what is in flight now; *grace* is for the application's shutdown.
+            is_restart: another process goes on to serve: WebSockets are closed with 1012 (service
+                restart) in place of 1001 (going away).
 
         Raises:
             StartError: the server has not started.
@@ -202,6 +206,8 @@ class Server:
                 deadline=deadline,
                 is_quick=is_quick,
             )
+            if is_restart:
+                self._drain.going_away = RESTARTING
             self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
             self._drain.hurry(deadline, is_quick=is_quick)
