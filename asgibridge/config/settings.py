@@ -356,7 +356,7 @@ class Config:
         "gets 504. none: no limit.",
         reason="Long enough to ask a database who that is; the client waits and sees nothing.",
     )
-    ws_per_message_deflate: bool = option(
+    ws_deflate: bool = option(
         switch(),
         True,  # noqa: FBT003 - the default value stands second in every declaration
         group=WEBSOCKET,

@@ -143,6 +143,6 @@ def _websocket_opener(
         ping_interval=config.ws_ping_interval,
         ping_timeout=config.ws_ping_timeout,
         handshake_timeout=config.ws_handshake_timeout,
-        compresses=config.ws_per_message_deflate,
+        compresses=config.ws_deflate,
     )
     return functools.partial(WebSocket, wiring=wiring, settings=settings)
