@@ -110,6 +110,8 @@ class _Load:
         self._published: list[float] = []
         self._heard = 0
         self._tally = _Tally()
+        # No larger than needed: each call makes an object of that size first.
+        self._chunk = max(4096, 2 * len(self._answer))
         for _ in range(connections):
             client = _Client(socket=connect(port))
             self._clients[client.socket.fileno()] = client
@@ -155,7 +157,7 @@ class _Load:
                 self._read(self._clients[descriptor], now)
 
     def _read(self, client: _Client, now: float) -> None:
-        data = client.socket.recv(1 << 18)
+        data = client.socket.recv(self._chunk)
         if not data:
             raise DriverError("the server closed a WebSocket under load")
         answer = self._answer
