@@ -30,6 +30,7 @@ class Launch:
     interface: str
     threads: int
     worker_connections: int | None
+    has_websockets: bool = False
 
     @property
     def bind(self) -> str:
@@ -70,7 +71,8 @@ def _uvicorn(launch: Launch) -> list[str]:
     return [
         *(launch.python, "-m", "uvicorn"),
         *("--host", "127.0.0.1", "--port", str(launch.port)),
-        *("--loop", "uvloop", "--http", "httptools", "--ws", "none"),
+        *("--loop", "uvloop", "--http", "httptools"),
+        *("--ws", "websockets-sansio" if launch.has_websockets else "none"),
         *("--timeout-keep-alive", KEEP_ALIVE, "--no-access-log", "--log-level", "warning"),
         launch.app,
     ]
@@ -107,7 +109,8 @@ def _granian(launch: Launch) -> list[str]:
     return [
         *(launch.python, "-m", "granian", "--interface", launch.interface),
         *("--host", "127.0.0.1", "--port", str(launch.port), "--workers", "1"),
-        *("--http", "1", "--no-ws", "--no-access-log", "--log-level", "warning"),
+        *("--http", "1", "--ws" if launch.has_websockets else "--no-ws"),
+        *("--no-access-log", "--log-level", "warning"),
         *blocking,
         *backpressure,
         launch.app,
