@@ -175,7 +175,7 @@ async def test_refusal_is_403_and_the_end(*, is_early: bool) -> None:
 
 
 async def test_denial_is_answered_as_the_application_says() -> None:
-    """[ASGI-2]."""
+    """[ASGI-4]."""
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         assert "websocket.http.response" in scope["extensions"]

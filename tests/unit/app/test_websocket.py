@@ -177,7 +177,7 @@ async def test_close_before_the_acceptance_is_403() -> None:
 
 
 async def test_denial_is_a_response_of_the_application() -> None:
-    """[ASGI-2]."""
+    """[ASGI-4]."""
     exchange, socket = asking()
     kind = "websocket.http.response"
 
