@@ -16,7 +16,8 @@ __all__ = ["PythonError", "commit", "cores", "describe", "versions"]
 
 DISTRIBUTIONS: Final = (
     *("asgibridge", "a2wsgi", "flask", "granian", "gunicorn", "gunicorn_h1c", "h11", "httptools"),
-    *("hypercorn", "pyuwsgi", "uvicorn", "uvloop", "waitress", "werkzeug"),
+    *("hypercorn", "pyuwsgi", "uvicorn", "uvloop", "waitress", "websockets", "werkzeug"),
+    "wsproto",
 )
 ASK_VERSIONS: Final = """
 import importlib.metadata, json, platform, sys

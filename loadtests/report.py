@@ -96,6 +96,9 @@ def _shape(case: dict[str, Any]) -> str:
         return _crowd_shape(case)
     if case["idle_connections"]:
         return f"{case['app']}, {case['idle_connections']} idle connections"
+    if case.get("websocket"):
+        size = case["message_bytes"]
+        return f"{case['app']}, {case['connections']} WebSockets, messages of {size} bytes"
     return f"{case['app']}, {case['connections']} connections, {case['script']}.lua"
 
 

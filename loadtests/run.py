@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from loadtests import crowded, idle, machine, measure, wrk
+from loadtests import crowded, idle, machine, measure, websocket_load, wrk
 from loadtests.compare import evaluate
 from loadtests.crowd import CrowdError
 from loadtests.nginx import NginxError
@@ -17,6 +18,8 @@ from loadtests.servers import ASGIBRIDGE, SERVERS, Launch
 from loadtests.stuck import StickError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loadtests.running import RunningServer
     from loadtests.scenarios import Case, Scenario
 
@@ -136,6 +139,7 @@ class _Run:
             max_requests=self._scenario.max_requests,
             max_rss_mb=self._scenario.max_rss_mb,
             graceful_timeout=self._scenario.graceful_timeout,
+            has_websockets=bool(case.websocket),
         )
         refusal = SERVERS[server].refusal(launch)
         if refusal is not None:
@@ -148,20 +152,17 @@ class _Run:
                 for fact in facts:
                     self._fail(server, case, number, fact)
                 return sample
-            return self._drive(process, server, case, number)
+            return self._drive(process, launch.port, server, case, number)
 
-    def _drive(self, process: RunningServer, server: str, case: Case, number: int) -> Sample:
-        """Warm the server up, then load it with wrk, its CPU time taken before and after."""
-        load = wrk.Load(
-            url=process.url,
-            script=case.script,
-            connections=case.connections,
-            core=self._wrk_core,
-        )
-        wrk.drive(load, self._scenario.warm_up_seconds)
+    def _drive(
+        self, process: RunningServer, port: int, server: str, case: Case, number: int
+    ) -> Sample:
+        """Warm the server up, then load it, its CPU time taken before and after."""
+        drive = self._driver(process, port, case)
+        drive(self._scenario.warm_up_seconds)
         dialled = measure.connections_dialled()
         before = measure.process_tree(process.pid)
-        outcome = wrk.drive(load, self._seconds)
+        outcome = drive(self._seconds)
         after = measure.process_tree(process.pid)
         dialled = measure.connections_dialled() - dialled
         process.check_alive(case.post_bytes)
@@ -184,6 +185,20 @@ class _Run:
             p999_us=outcome.p999_us,
             rss_bytes=measure.resident_bytes(measure.serving_process(before, after)),
         )
+
+    def _driver(
+        self, process: RunningServer, port: int, case: Case
+    ) -> Callable[[float], wrk.Outcome]:
+        """Return what puts the load of *case* on a server for so many seconds."""
+        if case.websocket:
+            return functools.partial(websocket_load.drive, port, case, self._wrk_core)
+        load = wrk.Load(
+            url=process.url,
+            script=case.script,
+            connections=case.connections,
+            core=self._wrk_core,
+        )
+        return functools.partial(wrk.drive, load)
 
     def _fail(self, server: str, case: Case, number: int, fact: str) -> None:
         failure = Failure(server=server, case=case.name, round=number, fact=fact)
@@ -224,7 +239,9 @@ def _cores(scenario: Scenario) -> tuple[int | None, int | None]:
 def _weigh(process: RunningServer, port: int, server: str, case: Case, number: int) -> Sample:
     """Hold idle connections and take their weight."""
     before = measure.process_tree(process.pid)
-    grown = idle.bytes_per_connection(process.pid, port, case.idle_connections)
+    grown = idle.bytes_per_connection(
+        process.pid, port, case.idle_connections, is_websocket=bool(case.websocket)
+    )
     return Sample(
         server=server,
         case=case.name,

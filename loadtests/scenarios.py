@@ -61,7 +61,12 @@ class Case:
     is_connection_per_request: bool = False
     """Whether each request must have come over a connection of its own; it is checked."""
     idle_connections: int = 0
-    """When set, no wrk: so many connections send one request each, are held, and are weighed."""
+    """When set, no wrk: so many connections send one request (or message) each, are held, and are
+    weighed."""
+    websocket: str = ""
+    """When set, no wrk but websocket_driver.py: `echo` or `broadcast`, in its words."""
+    message_bytes: int = 64
+    """The size of a WebSocket message."""
     post_bytes: int = 0
     """When set, the request is a POST of so many bytes, which the application must give back."""
     kinds: dict[str, Kind] = field(default_factory=dict)

@@ -35,6 +35,7 @@ class Launch:
     max_requests: int | None = None
     max_rss_mb: int | None = None
     graceful_timeout: float | None = None
+    has_websockets: bool = False
 
     @property
     def is_recycling(self) -> bool:
@@ -104,7 +105,8 @@ def _uvicorn(launch: Launch) -> list[str]:
     return [
         *(launch.python, "-m", "uvicorn"),
         *("--host", "127.0.0.1", "--port", str(launch.port)),
-        *("--loop", "uvloop", "--http", "httptools", "--ws", "none"),
+        *("--loop", "uvloop", "--http", "httptools"),
+        *("--ws", "websockets-sansio" if launch.has_websockets else "none"),
         *("--timeout-keep-alive", KEEP_ALIVE, "--no-access-log", "--log-level", "warning"),
         *(("--workers", str(launch.workers)) if launch.workers > 1 else ()),
         *_option("--limit-max-requests", launch.max_requests),
@@ -151,7 +153,8 @@ def _granian(launch: Launch) -> list[str]:
         *(launch.python, "-m", "granian", "--interface", launch.interface),
         *("--host", "127.0.0.1", "--port", str(launch.port)),
         *("--workers", str(launch.workers)),
-        *("--http", "1", "--no-ws", "--no-access-log", "--log-level", "warning"),
+        *("--http", "1", "--ws" if launch.has_websockets else "--no-ws"),
+        *("--no-access-log", "--log-level", "warning"),
         *blocking,
         *backpressure,
         # As often as it can look: its default is every 30 s.
