@@ -67,12 +67,17 @@ class Crowd:
         self._bound = time.monotonic() + plan.seconds + GRACE
         # A file: a pipe would fill up and hold the process while nobody reads.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (tally() and kill() close it)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.crowd", json.dumps(asdict(plan))],
-            cwd=HERE.parent,
-            stdout=self._output,
-            start_new_session=True,
-        )
+        # Blocked from its first moment: it waits for this signal in `_run`.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loadtests.crowd", json.dumps(asdict(plan))],
+                cwd=HERE.parent,
+                stdout=self._output,
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def is_running(self) -> bool:
@@ -119,7 +124,7 @@ def schedule(plan: Plan, client: int) -> random.Random:
 
 def _run(plan: Plan) -> Tally:
     """Let the clients work until the time is over or SIGTERM comes."""
-    # Before the threads, which inherit it: the signal is ours to wait for.
+    # Blocked by whoever started us; threads inherit that.  Once more for a start by hand.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     over = threading.Event()
     clients = [Client(plan.port, is_kept=plan.is_kept) for _ in range(plan.clients)]
