@@ -394,6 +394,14 @@ class Config:
         help="Headers in one request. More are answered 431.",
         reason="Browsers send 10 to 20, proxies add a few; gunicorn and Apache stop at 100 too.",
     )
+    max_header_size: int | None = option(
+        optional(size(128)),
+        None,
+        group=LIMITS,
+        help="Size of one header, name and value. Larger ones are answered 431. none: only "
+        "max_head_size bounds it.",
+        reason="One bound on the whole is enough to protect the server.",
+    )
     max_target_size: int = option(
         size(16),
         16 * 1024,
@@ -449,11 +457,11 @@ class Config:
         reason="A paused download is taken up again within a minute, or not at all.",
     )
     keep_alive: float = option(
-        seconds(_SHORTEST),
+        seconds(0),
         75.0,
         group=TIMEOUTS,
         help="How long an idle connection stays open for the next request. Keep it above the "
-        "idle timeout of the proxy in front.",
+        "idle timeout of the proxy in front. 0: every response closes its connection.",
         reason="Above the 60 seconds of common load balancers: who closes first must not be us, "
         "or requests get lost on the way.",
     )

@@ -73,7 +73,8 @@ class Wiring:
 
     Attributes:
         may_send_directly: a pool thread may send to a client's socket itself.
-        is_draining: responses say that their connections are not to be reused.
+        is_draining: responses say that their connections are not to be reused; from the start on
+            if there is no keep-alive.
         closes_idle: and those which are idle are closed.
         on_ended: called when an exchange is over, if anybody records that (the access log).
         on_refused: likewise, for a request that never became an exchange: connection, status,

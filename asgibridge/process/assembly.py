@@ -71,6 +71,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     max_in_flight = config.max_in_flight
     if max_in_flight is None and is_wsgi:
         max_in_flight = threads
+    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     recorder = None
     if config.access_log:
         recorder = AccessRecorder(loop, AccessLog(config.access_log_format))
@@ -90,15 +91,18 @@ def assemble(  # noqa: PLR0913 - what a server is made from
             clock=loop.time,
             keeps_times=recorder is not None,
         )
-        handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
+        if handler.timekeeper is not None:
+            reporter = OverdueReporter(loop, gate, handler, pool, on_exhausted)
+            handler.on_overdue = reporter.on_overdue
+            handler.timekeeper.on_returned = reporter.on_returned
     else:
         handler = AsgiHandler(loaded.application, loop, root_path=config.root_path, state=state)
-    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     limits = ParserLimits(
         max_head_size=config.max_head_size,
         max_headers=config.max_headers,
         max_target_size=config.max_target_size,
         max_body_size=config.max_body_size,
+        max_header_size=config.max_header_size,
     )
     wiring = Wiring(
         loop=loop,
@@ -119,6 +123,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         max_body_memory=config.max_body_memory,
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
+        is_draining=config.keep_alive == 0,
     )
     if config.proxy_headers:
         wiring.proxies = TrustedProxies(config.forwarded_allow_ips)

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,7 +19,7 @@ from asgibridge.errors import StartError
 from asgibridge.ops.reopening import reopen_log_files
 from asgibridge.ops.stacks import format_all_threads
 from asgibridge.process import channel as says
-from asgibridge.process.loops import loop_factory
+from asgibridge.process.loops import close_loop, come_to, log_loop_trouble, loop_factory
 from asgibridge.process.phase import Phase
 from asgibridge.process.pulse import LoopMonitor, Pulse
 from asgibridge.process.signals import SignalRelay
@@ -164,7 +163,7 @@ class Life:
         try:
             return loop.run_until_complete(self._main(loop, deadline))
         finally:
-            self._close(loop)
+            close_loop(loop)
 
     async def _main(self, loop: asyncio.AbstractEventLoop, deadline: float) -> int:
         self._task = asyncio.current_task()
@@ -172,7 +171,7 @@ class Life:
         self._is_starting = False
         if self._asked:
             raise _StopAsked
-        loop.set_exception_handler(_log_loop_trouble)
+        loop.set_exception_handler(log_loop_trouble)
         with contextlib.ExitStack() as closing:
             closing.callback(SignalRelay(self._on_signal_heard).close)
             try:
@@ -231,7 +230,7 @@ class Life:
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # it has just been closed
-                loop.call_soon_threadsafe(_come_to)
+                loop.call_soon_threadsafe(come_to)
 
     def _on_request(self, number: int) -> None:
         """Do what operators ask for while serving.  Thread: any."""
@@ -308,27 +307,3 @@ class Life:
         self._watchdog.bring_forward(
             time.monotonic() + max(_LEAST, seconds), exit_code, "the time to stop is over"
         )
-
-    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the loop as `asyncio.run` would, but wait for nobody: the watchdog is behind us."""
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        if sys.exc_info()[0] is None:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        # What is left has been named when it was cut.
-        loop.set_exception_handler(lambda _loop, _context: None)
-        asyncio.set_event_loop(None)
-        loop.close()
-
-
-def _come_to() -> None:
-    """Do nothing, in Python: pending signal handlers are called on the way."""
-
-
-def _log_loop_trouble(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:  # noqa: ARG001
-    """Log what the loop caught, in a callback or a task that nobody awaited."""
-    what = context.get("task") or context.get("future") or context.get("handle")
-    suffix = f": {what!r}" if what is not None else ""
-    exception = context.get("exception")
-    logger.error("%s%s", context.get("message", "error in the loop"), suffix, exc_info=exception)

@@ -31,8 +31,15 @@ class Pulse:
         last: when it last did, by `time.monotonic()`.  Thread: any may read.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_beat: Callable[[float], None]) -> None:
-        """Call *on_beat* with the time, now and once a second from now on.  Loop thread."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_beat: Callable[[float], None],
+        *,
+        every: float = BEAT,
+    ) -> None:
+        """Call *on_beat* with the time, now and *every* so many seconds.  Loop thread."""
+        self._every = every
         self._loop = loop
         self._on_beat = on_beat
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +53,7 @@ class Pulse:
 
     def _beat(self) -> None:
         # First: whatever goes wrong in the report, the loop does turn.
-        self._timer = self._loop.call_later(BEAT, self._beat)
+        self._timer = self._loop.call_later(self._every, self._beat)
         self.last = time.monotonic()
         self._on_beat(self.last)
 

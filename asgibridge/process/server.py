@@ -21,6 +21,7 @@ from asgibridge.process.capacity import (
     raise_descriptor_limit,
     too_few_descriptors,
 )
+from asgibridge.process.countdown import Countdown
 from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
@@ -230,6 +231,16 @@ class Server:
             self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
             self._drain.hurry(deadline, is_quick=is_quick)
+
+    def call_after(self, requests: int, callback: Callable[[], None]) -> None:
+        """Call *callback* when *requests* more have been answered or cut.  Loop thread, started.
+
+        Raises:
+            StartError: the server has not started.
+        """
+        if self._assembly is None:
+            raise StartError("the server counts no requests before it has started")
+        Countdown(self._assembly.wiring, requests, callback).begin()
 
     def describe(self, why: str) -> None:
         """Log what is in flight, *why* first, with stacks of threads and tasks.  Thread: any."""

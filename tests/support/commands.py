@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = [
+    "READY",
+    "START_TIMEOUT",
     "CommandEnded",
     "RunningCommand",
+    "environment",
     "installed_script",
     "running_command",
     "running_program",
@@ -166,6 +169,15 @@ class RunningCommand:
         """
         return self._stderr.wait_for(text, timeout, count)
 
+    def wait_for_output(self, text: str, timeout: float = 10.0) -> str:
+        """Wait for the first line on stdout that contains *text*, and answer it.
+
+        Raises:
+            CommandEnded: stdout ended without such a line.
+            TimeoutError: *timeout* seconds went by without one.
+        """
+        return self._stdout.wait_for(text, timeout)[0]
+
     @property
     def log(self) -> str:
         """What it wrote to stderr until now, as one text."""
@@ -231,7 +243,7 @@ def installed_script() -> Path:
     return script
 
 
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Answer the environment of the tests, without settings for a server, and with *extra*."""
     kept = {
         name: value
@@ -303,7 +315,7 @@ def running_program(
     with subprocess.Popen(
         words,
         cwd=cwd,
-        env=_environment(env),
+        env=environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

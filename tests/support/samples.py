@@ -46,6 +46,7 @@ SAMPLES: Final[dict[str, tuple[str, object]]] = {
     "threads": ("3", 3),
     "max_head_size": ("8k", 8192),
     "max_headers": ("50", 50),
+    "max_header_size": ("4k", 4096),
     "max_target_size": ("4k", 4096),
     "max_body_size": ("none", None),
     "max_body_memory": ("64k", 65536),

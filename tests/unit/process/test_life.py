@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import TYPE_CHECKING
+import threading
 
-from asgibridge.process.life import _log_loop_trouble
+import pytest
 
-if TYPE_CHECKING:
-    import pytest
+from asgibridge import Config, Server
+from asgibridge.errors import StartError
+from asgibridge.process.life import Life
 
 
-async def test_what_the_loop_catches_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    failed = ZeroDivisionError("division by zero")
-    context = {"message": "Exception in callback", "exception": failed, "handle": "<the handle>"}
-    with caplog.at_level(logging.ERROR, "asgibridge"):
-        _log_loop_trouble(asyncio.get_running_loop(), context)
-        _log_loop_trouble(asyncio.get_running_loop(), {})
-    first, second = caplog.records
-    assert first.getMessage() == "Exception in callback: '<the handle>'"
-    assert first.exc_info is not None
-    assert first.exc_info[1] is failed
-    assert second.getMessage() == "error in the loop"
+class Silent:
+    """Is told everything and does nothing."""
+
+    def on_ready(self, server: Server) -> None: ...
+
+    def on_beat(self, now: float) -> None: ...
+
+    def on_stopping(self) -> None: ...
+
+
+def test_only_the_main_thread_can_run_a_life() -> None:
+    refused: list[str] = []
+
+    def attempt() -> None:
+        with pytest.raises(StartError) as caught:
+            Life(Config(), Server(Config()), onlooker=Silent())
+        refused.append(str(caught.value))
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    assert refused == [
+        "only the main thread hears signals; run there, or await Server(config).serve()"
+    ]
