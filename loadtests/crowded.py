@@ -149,7 +149,7 @@ class _Taker:
             stack.callback(crowd.kill)
             stack.enter_context(stuck_workers(self._process.port, self._scenario.workers))
             time.sleep(BEFORE_STOP)
-            chronicle.see(events.workers_of(leader), time.monotonic())
+            chronicle.see(measure.children(leader), time.monotonic())
             asked = time.monotonic()
             took = self._process.ask_to_stop(grace + STOP_SLACK)
             left = _left(leader)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Process",
     "ProcessGone",
+    "children",
     "connections_dialled",
     "cpu_seconds",
     "parse_stat",
@@ -80,6 +81,20 @@ def process_tree(leader: int) -> list[Process]:
         if not children:
             return [everything[pid] for pid in sorted(members)]
         members |= children
+
+
+def children(leader: int) -> list[int]:
+    """Return the children of *leader*, those that nobody has waited for yet included.
+
+    Cheaper than `process_tree`, which reads all of /proc: it can be asked under load.
+    """
+    found: list[int] = []
+    try:
+        for task in (PROC / str(leader) / "task").iterdir():
+            found += map(int, (task / "children").read_text(encoding="ascii").split())
+    except (FileNotFoundError, ProcessLookupError):
+        return []  # it has ended
+    return found
 
 
 def cpu_seconds(tree: Iterable[Process]) -> float:
