@@ -1,7 +1,5 @@
 """The command `asgibridge`: the only place that prints or exits.
 
-Flags are made from the declarations in `config/settings.py`.  Click splits the command line into
-names and text; what the text means, and whether it is right, is decided for all sources together.
 Exit codes: 0 after a graceful stop, 2 wrong usage or settings, 3 start failed, 1 anything else.
 """
 
@@ -10,27 +8,34 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
+from click.shell_completion import ShellComplete, get_completion_class
 
 from asgibridge import __version__
-from asgibridge.config.help import entry, note, usage
-from asgibridge.config.kinds import Shape, nearest
+from asgibridge.config.help import entry
+from asgibridge.config.kinds import nearest
 from asgibridge.config.settings import OPTIONS
-from asgibridge.config.sources import CONFIG_VARIABLE, DEFAULT_FILE, Resolved, resolve
-from asgibridge.errors import ApplicationRaised, AsgibridgeError, SettingsError, StartError
+from asgibridge.config.sources import Resolved, resolve
+from asgibridge.errors import (
+    ApplicationRaised,
+    AsgibridgeError,
+    SettingsError,
+    StartError,
+    WorkerFailed,
+)
+from asgibridge.flags import PlainCommand, SettingsCommand, bold, colour, write_other_options
 from asgibridge.process.standard_streams import open_standard_descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
 
-    from asgibridge.config.option import Option
+    from asgibridge.config.settings import Config
 
-__all__ = ["PlainCommand", "Program", "RawText", "SettingsCommand", "main", "program"]
+__all__ = ["Program", "main", "program"]
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
@@ -40,6 +45,10 @@ EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 _NAME: Final = "asgibridge"
 _COMPLETION_VARIABLE: Final = "_ASGIBRIDGE_COMPLETE"
+
+
+class _StopAskedEarly(BaseException):
+    """SIGTERM came before anybody served; no `SystemExit`, which an application may raise too."""
 
 
 class Program(click.Group):
@@ -63,11 +72,11 @@ class Program(click.Group):
             The exit code.
         """
         extra.setdefault("prog_name", _NAME)
-        extra.setdefault("color", _colour())
+        extra.setdefault("color", colour())
         try:
             code: int = super().main(args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message(), err=True, color=_colour())
+            click.echo(error.format_message(), err=True, color=colour())
             code = EXIT_USAGE
         except click.NoSuchOption as error:
             code = _report([_no_such_option(error)], EXIT_USAGE)
@@ -75,6 +84,8 @@ class Program(click.Group):
             code = _report([_sentence(error.format_message()), *_next_step(error)], EXIT_USAGE)
         except (click.Abort, KeyboardInterrupt):
             code = EXIT_INTERRUPTED
+        except _StopAskedEarly:
+            code = EXIT_OK
         except AsgibridgeError as error:
             code = _explain(error)
         if standalone_mode:
@@ -101,107 +112,15 @@ class Program(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands with their first sentence."""
-        formatter.write(f"\n{_bold('Commands')}\n\n")
+        formatter.write(f"\n{bold('Commands')}\n\n")
         for name in self.list_commands(ctx):
             explanation = self.commands[name].get_short_help_str(limit=200)
-            formatter.write(entry(name, explanation, width=formatter.width, emphasise=_bold))
+            formatter.write(entry(name, explanation, width=formatter.width, emphasise=bold))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands first: they are what people look for."""
         self.format_commands(ctx, formatter)
-        _write_other_options(self, ctx, formatter)
-
-
-class SettingsCommand(click.Command):
-    """A command that takes all settings as flags."""
-
-    def __init__(
-        self,
-        name: str | None,
-        *,
-        params: Sequence[click.Parameter] = (),
-        **extra: Any,  # noqa: ANN401 - handed on to click
-    ) -> None:
-        """Put the settings before the command's own *params*."""
-        declared = [_parameter(option) for option in OPTIONS.values()]
-        super().__init__(name, params=[*declared, _file_option(), *params], **extra)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the settings under their headings, then everything else."""
-        group = None
-        for option in OPTIONS.values():
-            if option.group is not group:
-                group = option.group
-                formatter.write(f"\n{_bold(group.title)}: {group.intro}\n\n")
-            formatter.write(
-                entry(
-                    usage(option),
-                    option.help,
-                    aside=note(option),
-                    width=formatter.width,
-                    emphasise=_bold,
-                    soften=partial(click.style, dim=True),
-                )
-            )
-        _write_other_options(self, ctx, formatter)
-
-
-class PlainCommand(click.Command):
-    """A command with options of its own only."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options as the other commands do."""
-        _write_other_options(self, ctx, formatter)
-
-
-class RawText(click.types.StringParamType):
-    """Text that is read later, with everything else; knows what a shell may offer for it."""
-
-    def __init__(self, option: Option) -> None:
-        self.option = option
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Offer choices, files or directories."""
-        del ctx, param  # the declaration says it all
-        kind = self.option.kind
-        if kind.completes:
-            shell_type = "dir" if kind.completes == "directory" else "file"
-            return [CompletionItem(incomplete, type=shell_type)]
-        return [CompletionItem(each) for each in kind.choices if each.startswith(incomplete)]
-
-
-def _parameter(option: Option) -> click.Parameter:
-    """Make the click parameter of *option*.  None or () as its value means: not given."""
-    if option.names.is_positional:
-        return click.Argument([option.name], required=False, type=RawText(option))
-    if option.kind.shape is Shape.SWITCH:
-        return click.Option([option.name, f"{option.flag}/{option.off_flag}"], default=None)
-    spellings = [option.name, *filter(None, [option.names.short]), option.flag]
-    is_repeated = option.kind.shape is Shape.MANY
-    return click.Option(spellings, type=RawText(option), multiple=is_repeated, default=None)
-
-
-def _file_option() -> click.Option:
-    return click.Option(
-        ["config_file", "-c", "--config"],
-        type=click.Path(),
-        metavar="FILE",
-        help=f"Read settings from this TOML file instead of ./{DEFAULT_FILE} "
-        f"(also {CONFIG_VARIABLE}).",
-    )
-
-
-def _write_other_options(
-    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
-) -> None:
-    formatter.write(f"\n{_bold('Other')}\n\n")
-    for parameter in command.get_params(ctx):
-        is_shown = isinstance(parameter, click.Option) and parameter.name not in OPTIONS
-        record = parameter.get_help_record(ctx) if is_shown else None
-        if record is not None:
-            formatter.write(entry(*record, width=formatter.width, emphasise=_bold))
+        write_other_options(self, ctx, formatter)
 
 
 @click.group(
@@ -231,13 +150,13 @@ def serve(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     a second one at once.
     """
     # While the rest is imported; process 1 would hear nothing at all without a handler.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_OK))
-    resolved = _resolve(given)
-    os.environ.update(resolved.environment)
+    signal.signal(signal.SIGTERM, _stop_early)
+    environ = dict(os.environ)
+    config = _read_config(given, environ)
     # Imported late: the other commands and their errors need neither a loop nor a parser.
     from asgibridge.process.run import serve_until_stopped  # noqa: PLC0415 - as told above
 
-    return serve_until_stopped(resolved.config)
+    return serve_until_stopped(config, lambda: _read_config(given, environ))
 
 
 @program.command(cls=SettingsCommand)
@@ -246,14 +165,14 @@ def check(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
 
     Takes what `serve` takes and tells what it found. For pipelines and before deploys.
     """
-    resolved = _resolve(given)
-    os.environ.update(resolved.environment)
-    from asgibridge.app.loader import load  # noqa: PLC0415 - late, as in `serve`
-
+    resolved = _resolve(given, os.environ)
     config = resolved.config
-    loaded = load(
-        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
-    )
+    os.environ.update(resolved.environment)
+    from asgibridge.process.server import Server  # noqa: PLC0415 - late, as in `serve`
+    from asgibridge.process.tls import tls_terms  # noqa: PLC0415 - same
+
+    tls_terms(config)
+    loaded = Server(config).load()
     chosen = sum(origin.label != "default" for origin in resolved.origins.values())
     where = f" (file {resolved.file})" if resolved.file else ""
     click.echo(f"settings     {chosen} given, {len(OPTIONS) - chosen} by default{where}")
@@ -282,7 +201,7 @@ def list_settings(report: str, **given: Any) -> int:  # noqa: ANN401 - one argum
     """
     from asgibridge.config.report import REPORTS  # noqa: PLC0415 - only this command prints them
 
-    resolved = _resolve(given)
+    resolved = _resolve(given, os.environ)
     click.echo(REPORTS[report](resolved.config, resolved.origins), nl=False)
     return EXIT_OK
 
@@ -314,17 +233,27 @@ def main() -> None:
     program.main()
 
 
-def _resolve(given: dict[str, Any]) -> Resolved:
+def _read_config(given: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """Read all settings, and put what `env_file` says into the environment."""
+    resolved = _resolve(given, environ)
+    os.environ.update(resolved.environment)
+    return resolved.config
+
+
+def _resolve(given: Mapping[str, Any], environ: Mapping[str, str]) -> Resolved:
     from asgibridge.net.addresses import parse_address  # noqa: PLC0415 - late, as in `serve`
 
-    config_file = given.pop("config_file")
     return resolve(
-        {name: value for name, value in given.items() if value is not None and value != ()},
-        os.environ,
+        {name: given[name] for name in OPTIONS if given[name] is not None and given[name] != ()},
+        environ,
         directory=Path(),
-        config_file=config_file,
+        config_file=given["config_file"],
         check_address=parse_address,
     )
+
+
+def _stop_early(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler
+    raise _StopAskedEarly
 
 
 def _print_version(ctx: click.Context) -> None:
@@ -348,6 +277,8 @@ def _explain(error: AsgibridgeError) -> int:
 
         # The loader has cut the frames that led to the application.
         click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+    if isinstance(error, WorkerFailed):
+        click.echo(error.trace, err=True, nl=False)
     if isinstance(error, SettingsError):
         return _report(error.mistakes, EXIT_USAGE)
     code = EXIT_NOT_STARTED if isinstance(error, StartError) else EXIT_FAILED
@@ -356,7 +287,7 @@ def _explain(error: AsgibridgeError) -> int:
 
 def _report(lines: Sequence[str], code: int) -> int:
     for line in lines:
-        click.secho(f"{_NAME}: {line}", fg="red", err=True, color=_colour())
+        click.secho(f"{_NAME}: {line}", fg="red", err=True, color=colour())
     return code
 
 
@@ -387,13 +318,3 @@ def _next_step(error: click.ClickException) -> list[str]:
     if not isinstance(error, click.UsageError) or error.ctx is None or ";" in error.message:
         return []
     return [f"see {error.ctx.command_path} --help"]
-
-
-def _colour() -> bool | None:
-    """Say False when colours are unwanted; None leaves it to whether it is a terminal."""
-    unwanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return False if unwanted else None
-
-
-def _bold(words: str) -> str:
-    return click.style(words, bold=True)

@@ -21,6 +21,8 @@ __all__ = [
     "ResponseError",
     "SettingsError",
     "StartError",
+    "TlsError",
+    "WorkerFailed",
 ]
 
 
@@ -53,8 +55,21 @@ class BindError(StartError):
     """A listening socket could not be opened."""
 
 
+class TlsError(StartError):
+    """A certificate, a key or what goes with them cannot be used."""
+
+
 class LifespanFailed(StartError):
     """The application's lifespan startup failed or took too long."""
+
+
+class WorkerFailed(StartError):
+    """No worker could be started."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        """Pass on what the last of them said: *message*, and the application's own *trace*."""
+        super().__init__(message)
+        self.trace = trace
 
 
 class IllegalMove(AsgibridgeError):

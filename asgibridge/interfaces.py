@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from asgibridge.http.request import RequestHead
     from asgibridge.http.response import Response
 
-__all__ = ["Application", "Client", "Exchange", "Handler", "ServerAddress", "WebSocket"]
+__all__ = ["Application", "Client", "Exchange", "Handler", "ServerAddress", "Tls", "WebSocket"]
 
 # What users hand us: an ASGI 3 or a WSGI callable.  Their exact types are a2wsgi's; `Any` here
 # because what it is gets decided while running.
@@ -24,6 +24,13 @@ Application: TypeAlias = Any
 
 Client: TypeAlias = "tuple[str, int] | None"
 ServerAddress: TypeAlias = "tuple[str, int | None]"
+
+
+class Tls(Protocol):
+    """What is known of a connection's TLS."""
+
+    def extension(self) -> dict[str, Any]:
+        """Return a fresh `scope["extensions"]["tls"]`."""
 
 
 class Exchange(Protocol):
@@ -34,6 +41,8 @@ class Exchange(Protocol):
         response: the response, to be rendered by the handler.
         client: address and port of the client; None on a Unix socket.
         server: address and port that the client reached; path and None on a Unix socket.
+        scheme: `http` or `https`.
+        tls: the facts of TLS on this very connection; None if it is plain.
         is_gone: whether nobody is left to answer.  Thread: any.
         is_body_complete: whether the whole request has been received.
     """
@@ -43,6 +52,8 @@ class Exchange(Protocol):
 
     client: Client
     server: ServerAddress
+    scheme: str
+    tls: Tls | None
     is_gone: bool
     is_body_complete: bool
 

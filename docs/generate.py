@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from asgibridge.cli import SettingsCommand, program
+from asgibridge.cli import program
 from asgibridge.config.help import usage
 from asgibridge.config.kinds import Shape
 from asgibridge.config.settings import OPTIONS
+from asgibridge.flags import SettingsCommand
 from asgibridge.http.lifecycle import (
     PERSISTENCE_MOVES,
     READING_MOVES,
@@ -27,7 +28,9 @@ from asgibridge.http.lifecycle import (
     WebSocketStage,
     Writing,
 )
+from asgibridge.net.tls import TLS_MOVES, TlsStage
 from asgibridge.process.phase import PHASE_MOVES, Phase
+from asgibridge.process.stage import STAGE_MOVES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,6 +69,8 @@ All mistakes are reported at once, each with where it came from.
 
 - A **time** is in seconds, or has a unit: `30`, `1.5`, `500ms`, `30s`, `5m`, `1h`.
 - A **size** is in bytes, or has a binary unit: `65536`, `64k`, `1m`, `1g`.
+- **Memory** is in MiB, or has a binary unit, or is a share of what there is: `300`, `300m`, `1g`,
+  `80%`.
 - `none` stands for nothing, where that is possible; `auto` for what the server finds out itself.
 """
 
@@ -90,8 +95,8 @@ They are red on a terminal, unless `NO_COLOR` is set.
 _LIFECYCLE_INTRO: Final = """\
 # Life cycles
 
-Five things have a state: the request and the response of an exchange, the connection, a WebSocket,
-and the process.
+Seven things have a state: the request and the response of an exchange, the connection, its TLS, a
+WebSocket, the process, and a worker as its supervisor sees it.
 Each state is one value and each has one table of moves.
 The diagrams below are drawn from those tables.
 A move that is not in its table is refused with an error that names both sides.
@@ -158,11 +163,25 @@ MACHINES: Final = (
         WebSocketStage.CONNECTING,
     ),
     Machine(
+        "TLS",
+        "asgibridge/net/tls.py",
+        "How far a connection under TLS has come.",
+        TLS_MOVES,
+        TlsStage.HANDSHAKING,
+    ),
+    Machine(
         "Phase",
         "asgibridge/process/phase.py",
         "Where a process stands between its start and its end.",
         PHASE_MOVES,
         Phase.NEW,
+    ),
+    Machine(
+        "Stage",
+        "asgibridge/process/stage.py",
+        "How far a worker has come, as its supervisor sees it.",
+        STAGE_MOVES,
+        Stage.SPAWNED,
     ),
 )
 

@@ -22,8 +22,13 @@ MAX_LINES: Final = 400
 TESTED_ELSEWHERE: Final[dict[str, tuple[str | None, str]]] = {
     "__main__.py": ("system/test_command_line.py", "two lines, which only a command runs"),
     "config/groups.py": ("test_generated_docs.py", "headings without behaviour"),
+    "flags.py": ("unit/test_cli.py", "what the command line is made of"),
     "interfaces.py": (None, "protocols and names of types: mypy is their test"),
     "net/wiring.py": (None, "fields without behaviour, filled by process/assembly.py"),
+    "process/fleet.py": ("system/test_workers.py", "it forks: only a command shows what becomes"),
+    "process/forked.py": ("system/test_workers.py", "the inside of a forked process"),
+    "process/log_setup.py": ("system/test_logs.py", "one call"),
+    "process/supervisor.py": ("system/test_workers.py", "what it decides is in policy.py"),
     "process/standard_streams.py": (
         "system/test_closed_descriptors.py",
         "closing those of the tests would blind them",
@@ -32,7 +37,7 @@ TESTED_ELSEWHERE: Final[dict[str, tuple[str | None, str]]] = {
 
 # Module -> why it is one thing although it is long.
 LONGER: Final = {
-    "config/settings.py": "one declaration for each setting: a list, not code",
+    "config/settings.py": "one table: every setting, declared once",
     "http/parser.py": "one reader: head, body, trailers and limits share what has been read so far",
     "net/connection.py": "one protocol: each event a client can cause, with the state they share",
 }
@@ -122,6 +127,7 @@ def test_the_package_alone_imports_neither_loop_nor_parser() -> None:
     assert not [node for node in tree.body if isinstance(node, ast.Import)]
 
 
+MAY_END: Final = {"process/watchdog.py", "process/forked.py", "process/reload.py"}
 ENDINGS: Final = {"print", "exit", "sys.exit", "os._exit"}
 
 
@@ -129,8 +135,9 @@ def test_only_the_command_line_prints_or_exits() -> None:
     offenders = [
         f"{path}:{call.lineno}"
         for path in MODULES
-        # The watchdog ends a process that nothing else can end.
-        if path.as_posix() not in {"cli.py", "process/watchdog.py"}
+        # The watchdog ends a process that nothing else can end; forked ones must not go on as
+        # if they were their parent.
+        if path.as_posix() not in {"cli.py", *MAY_END}
         for call in ast.walk(ast.parse((PACKAGE / path).read_text(encoding="utf-8")))
         if isinstance(call, ast.Call) and ast.unparse(call.func) in ENDINGS
     ]

@@ -110,7 +110,7 @@ class AsgiHandler:
             "asgi": _VERSIONS.copy(),
             "http_version": head.version,
             "method": head.method,
-            "scheme": "http",
+            "scheme": exchange.scheme,
             "path": path,
             "raw_path": raw_path,
             "query_string": query,
@@ -119,7 +119,7 @@ class AsgiHandler:
             "client": exchange.client,
             "server": exchange.server,
             "state": self.state.copy(),
-            "extensions": {},
+            "extensions": {} if exchange.tls is None else {"tls": exchange.tls.extension()},
         }
 
     async def _run(self, call: _AsgiCall, scope: dict[str, Any]) -> None:

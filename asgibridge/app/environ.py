@@ -88,6 +88,13 @@ class ErrorLog:
             self._logging.discard(ident)
 
 
+def _mark_secure(environ: dict[str, Any], exchange: Exchange) -> None:
+    environ["wsgi.url_scheme"] = exchange.scheme
+    environ["HTTPS"] = "on"  # as CGI programs know it
+    if exchange.server[1] is None:
+        environ["SERVER_PORT"] = "443"
+
+
 class EnvironBuilder:
     """Builds environs.  Used by all pool threads at once; all it changes is a cache of bases.
 
@@ -153,6 +160,8 @@ class EnvironBuilder:
             environ["REMOTE_PORT"] = str(client[1])
         else:
             environ["REMOTE_ADDR"] = ""
+        if exchange.scheme != "http":
+            _mark_secure(environ, exchange)
         if head.content_length != 0:
             environ["CONTENT_LENGTH"] = str(size)
         keys = _keys

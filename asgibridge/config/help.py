@@ -16,6 +16,8 @@ __all__ = ["entry", "note", "usage"]
 
 _INDENT: Final = " " * 2
 _TEXT_INDENT: Final = " " * 6
+# Characters of names of variables that leave room for a flag and a default in 80 columns.
+_MOST_OF_VARIABLES: Final = 45
 
 
 def usage(option: Option) -> str:
@@ -29,8 +31,13 @@ def usage(option: Option) -> str:
 
 
 def note(option: Option) -> str:
-    """Show default and variables of *option*: `[default 8000, ASGIBRIDGE_PORT or PORT]`."""
+    """Show default and variables of *option*: `[default 8000, ASGIBRIDGE_PORT or PORT]`.
+
+    Where both do not fit into the line, the one that other servers know too.
+    """
     variables = " or ".join(filter(None, (option.environment, option.names.environment)))
+    if len(variables) > _MOST_OF_VARIABLES:
+        variables = option.names.environment or variables
     default = f"default {option.shown_default}, " if option.shown_default else ""
     return f"[{default}{variables}]"
 

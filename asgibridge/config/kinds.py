@@ -7,9 +7,10 @@ value as text that it reads back as the same value.  Nothing here touches the ou
 from __future__ import annotations
 
 import enum
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ __all__ = [
     "octal",
     "optional",
     "path",
+    "peers",
     "quote",
     "seconds",
+    "secret",
     "size",
     "switch",
     "text",
@@ -73,6 +76,7 @@ class Kind(Generic[T]):
         shape: How the flag is written.
         completes: What a shell should offer: `file`, `directory` or nothing.
         none_word: The word that stands for None, when None is allowed.
+        is_secret: Listings of settings do not show it.
     """
 
     metavar: str
@@ -83,6 +87,7 @@ class Kind(Generic[T]):
     shape: Shape = Shape.ONE
     completes: str = ""
     none_word: str = ""
+    is_secret: bool = False
 
     def read(self, value: object) -> T:
         """Turn *value* into a value of this kind.
@@ -128,6 +133,17 @@ def text(metavar: str = "TEXT", *, expects: str = "some text", empty: bool = Fal
         return value
 
     return Kind(metavar=metavar, expects=expects, reader=read)
+
+
+def secret(metavar: str = "TEXT", *, expects: str) -> Kind[str]:
+    """Make the kind of text that is nobody's business, and has no forbidden characters."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value:
+            raise ValueError("the value is empty or not text")
+        return value
+
+    return Kind(metavar=metavar, expects=expects, reader=read, is_secret=True)
 
 
 def path(metavar: str = "FILE", *, completes: str = "file") -> Kind[str]:
@@ -278,6 +294,23 @@ def names(metavar: str, *, expects: str) -> Kind[tuple[str, ...]]:
     return Kind(metavar=metavar, expects=expects, reader=read, shower=",".join, shape=Shape.MANY)
 
 
+def peers() -> Kind[tuple[str, ...]]:
+    """Make the kind of lists of addresses and networks, or `*` for all there are."""
+    plain = names("ADDRESS", expects="addresses or networks such as 10.0.0.1 or 10.0.0.0/8, or *")
+
+    def read(value: object) -> tuple[str, ...]:
+        found = plain.reader(value)
+        for each in found:
+            try:
+                if each != "*":
+                    ipaddress.ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"{quote(each)} is no address or network ({error})") from None
+        return found
+
+    return replace(plain, reader=read)
+
+
 def application() -> Kind[str | Callable[..., Any]]:
     """Make the kind of applications: `module:attribute`, or from Python the callable itself."""
     expects = "module:attribute, or from Python the application itself"
@@ -314,6 +347,7 @@ def optional(kind: Kind[T], word: str = "none") -> Kind[T | None]:
         shape=kind.shape,
         completes=kind.completes,
         none_word=word,
+        is_secret=kind.is_secret,
     )
 
 

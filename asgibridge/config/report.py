@@ -19,6 +19,9 @@ __all__ = ["REPORTS", "as_json", "as_table", "as_toml"]
 # What TOML understands without quotes: numbers, octal numbers, true and false.
 _BARE: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?|0o[0-7]+|true|false", re.ASCII)
 
+# Stands for a secret: listings end up in logs and tickets.
+HIDDEN: Final = "(hidden)"
+
 
 def as_table(config: Config, origins: Mapping[str, Origin]) -> str:
     """List name, value and origin in columns, for people."""
@@ -44,6 +47,9 @@ def as_toml(config: Config, origins: Mapping[str, Origin]) -> str:
         if option.group.title != group:
             group = option.group.title
             lines += ["", f"# {group}"] if lines else [f"# {group}"]
+        if _is_hidden(name, config):
+            lines.append(f"# {name} = {HIDDEN}  # {origins[name].label}")
+            continue
         lines.append(f"{name} = {_toml(name, getattr(config, name))}  # {origins[name].label}")
     return "\n".join(lines) + "\n"
 
@@ -51,7 +57,10 @@ def as_toml(config: Config, origins: Mapping[str, Origin]) -> str:
 def as_json(config: Config, origins: Mapping[str, Origin]) -> str:
     """Write one JSON object: by name the value, in seconds and bytes, and its origin."""
     listed = {
-        name: {"value": _plain(getattr(config, name)), "origin": origins[name].label}
+        name: {
+            "value": HIDDEN if _is_hidden(name, config) else _plain(getattr(config, name)),
+            "origin": origins[name].label,
+        }
         for name in OPTIONS
     }
     return json.dumps(listed, indent=2) + "\n"
@@ -64,7 +73,13 @@ REPORTS: Final[Mapping[str, Callable[[Config, Mapping[str, Origin]], str]]] = {
 }
 
 
+def _is_hidden(name: str, config: Config) -> bool:
+    return OPTIONS[name].kind.is_secret and getattr(config, name) is not None
+
+
 def _shown(name: str, config: Config) -> str:
+    if _is_hidden(name, config):
+        return HIDDEN
     return OPTIONS[name].kind.show(getattr(config, name)) or "-"
 
 

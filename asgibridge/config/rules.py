@@ -12,6 +12,17 @@ __all__ = ["broken_rules"]
 # The defaults of what says where to listen, for telling whether it was said.
 _WAYS_TO_LISTEN: Final = {"bind": (), "host": "127.0.0.1", "port": 8000, "uds": None, "fd": None}
 
+_TLS: Final = frozenset(
+    {
+        "ssl_certfile",
+        "ssl_keyfile",
+        "ssl_keyfile_password",
+        "ssl_ca_certs",
+        "ssl_cert_reqs",
+        "ssl_ciphers",
+    }
+)
+
 
 def broken_rules(values: Mapping[str, Any], place: Callable[[str], str]) -> list[str]:
     """Say which rules *values* break.
@@ -89,6 +100,69 @@ def _delay_leaves_time(values: Mapping[str, Any], place: Callable[[str], str]) -
         )
 
 
+def _one_worker_reloads(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if not values["reload"]:
+        return
+    if values["workers"] > 1:
+        yield f"{place('reload')}: it restarts one worker; remove {place('workers')}"
+    if values["preload"]:
+        yield (
+            f"{place('reload')}: it needs an application that is imported anew each time; remove "
+            f"{place('preload')}"
+        )
+    if values["app"] is not None and not isinstance(values["app"], str):
+        yield (
+            f"{place('reload')}: an object cannot be imported anew; name the application as "
+            "module:attribute"
+        )
+
+
+def _jitter_needs_requests(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if values["max_requests_jitter"] is not None and values["max_requests"] is None:
+        yield (
+            f"{place('max_requests_jitter')}: there is no number to vary; add max_requests or "
+            "remove it"
+        )
+
+
+def _lifetimes_fit(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    longest, least = values["max_lifetime"], values["min_lifetime"]
+    if longest is not None and longest < least:
+        yield (
+            f"{place('max_lifetime')}: {longest:g}s is over before {place('min_lifetime')} at "
+            f"{least:g}s; raise the first or lower the second"
+        )
+
+
+def _tls_needs_certificate(values: Mapping[str, Any], place: Callable[[str], str]) -> Iterator[str]:
+    if values["ssl_certfile"] is not None:
+        return
+    for name in ("ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs", "ssl_ciphers"):
+        if values[name] is not None:
+            yield f"{place(name)}: there is no certificate to go with it; add ssl_certfile"
+    if values["ssl_cert_reqs"] != "none":
+        yield f"{place('ssl_cert_reqs')}: nothing speaks TLS; add ssl_certfile"
+
+
+def _client_certificates_are_checked(
+    values: Mapping[str, Any], place: Callable[[str], str]
+) -> Iterator[str]:
+    """Refuse half of it: an authority alone would look like a check and be none."""
+    authorities, needs = values["ssl_ca_certs"], values["ssl_cert_reqs"]
+    if values["ssl_certfile"] is None:
+        return
+    if needs != "none" and authorities is None:
+        yield (
+            f"{place('ssl_cert_reqs')}: there is nothing to check client certificates against; "
+            "add ssl_ca_certs"
+        )
+    elif needs == "none" and authorities is not None:
+        yield (
+            f"{place('ssl_ca_certs')}: no client is asked for a certificate; set ssl_cert_reqs to "
+            "required or optional, or remove it"
+        )
+
+
 # Each rule with the settings it looks at.
 _RULES: Final = (
     (frozenset(_WAYS_TO_LISTEN), _one_way_to_listen),
@@ -98,4 +172,9 @@ _RULES: Final = (
     (frozenset({"root_path"}), _root_path_is_a_prefix),
     (frozenset({"max_in_flight", "worker_connections"}), _in_flight_fits),
     (frozenset({"shutdown_delay", "graceful_timeout"}), _delay_leaves_time),
+    (frozenset({"reload", "workers", "preload", "app"}), _one_worker_reloads),
+    (frozenset({"max_requests", "max_requests_jitter"}), _jitter_needs_requests),
+    (frozenset({"max_lifetime", "min_lifetime"}), _lifetimes_fit),
+    (_TLS, _tls_needs_certificate),
+    (_TLS, _client_certificates_are_checked),
 )

@@ -11,8 +11,11 @@ from asgibridge.config.groups import (
     LISTENING,
     LOGGING,
     PROCESS,
+    RELOADING,
     TIMEOUTS,
+    TLS,
     WEBSOCKET,
+    WORKERS,
 )
 from asgibridge.config.kinds import (
     application,
@@ -22,11 +25,14 @@ from asgibridge.config.kinds import (
     octal,
     optional,
     path,
+    peers,
     seconds,
+    secret,
     size,
     switch,
     text,
 )
+from asgibridge.config.memory import memory
 from asgibridge.config.option import Names, convert, option, options_of
 from asgibridge.config.rules import broken_rules
 from asgibridge.errors import SettingsError
@@ -36,7 +42,10 @@ if TYPE_CHECKING:
 
     from asgibridge.config.option import Option
 
-__all__ = ["OPTIONS", "Config", "examine"]
+__all__ = ["MAX_WORKERS", "OPTIONS", "Config", "examine"]
+
+# Also how far SIGTTIN goes: far beyond the cores of one machine, and a bound for shared memory.
+MAX_WORKERS: Final = 256
 
 # Below this a timeout would cut what a loaded machine is still working on.
 _SHORTEST: Final = 0.01
@@ -167,12 +176,183 @@ class Config:
         "also what gunicorn and uvicorn ask for.",
     )
 
+    proxy_headers: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=LISTENING,
+        help="Believe trusted proxies about the client's address and scheme: X-Forwarded-For and "
+        "X-Forwarded-Proto, or where neither is there, Forwarded.",
+        reason="Only what forwarded_allow_ips names is believed, by default a proxy on this "
+        "machine; uvicorn has the same.",
+    )
+    forwarded_allow_ips: tuple[str, ...] = option(
+        peers(),
+        ("127.0.0.1", "::1"),
+        group=LISTENING,
+        names=Names(environment="FORWARDED_ALLOW_IPS"),
+        help="Addresses and networks (10.0.0.0/8) of the proxies to be believed; * is everybody. "
+        "A proxy on a Unix socket always is. The variable ASGIBRIDGE_FORWARDED_ALLOW_IPS is the "
+        "stronger one.",
+        reason="Who can connect from this machine can already do more than forge an address.",
+    )
+
+    ssl_certfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="Speak https, on all listeners, with the certificate in this PEM file: the server's "
+        "own first, then those that lead to its authority.",
+        reason="Most servers stand behind a proxy that speaks https for them.",
+    )
+    ssl_keyfile: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="The PEM file with the certificate's private key. none: it is in ssl_certfile.",
+    )
+    ssl_keyfile_password: str | None = option(
+        optional(secret(expects="the password of the key")),
+        None,
+        group=TLS,
+        help="The password of the key, if it is encrypted. Better a variable or a file than a "
+        "flag, which other users of the machine can see.",
+    )
+    ssl_ca_certs: str | None = option(
+        optional(path()),
+        None,
+        group=TLS,
+        help="A PEM file with the certificates of the authorities that sign your clients' "
+        "certificates. Needed with ssl_cert_reqs.",
+    )
+    ssl_cert_reqs: Literal["none", "optional", "required"] = option(
+        choice("none", "optional", "required", metavar="WHICH"),
+        "none",
+        group=TLS,
+        help="Whether clients show a certificate: none are asked, optional: those that show one "
+        "must show a good one, required: all must.",
+        reason="Browsers have none.",
+    )
+    ssl_ciphers: str | None = option(
+        optional(text("CIPHERS", expects="names of ciphers as `openssl ciphers` takes them")),
+        None,
+        group=TLS,
+        help="The ciphers of TLS 1.2, in OpenSSL's notation. Those of TLS 1.3 are all good. none: "
+        "OpenSSL's own choice.",
+        reason="OpenSSL's choice is kept up to date with the system.",
+    )
+
     loop: Literal["auto", "uvloop", "asyncio"] = option(
         choice("auto", "uvloop", "asyncio"),
         "auto",
         group=PROCESS,
         help="The event loop; auto takes uvloop where it is installed.",
         reason="uvloop is faster, and not everywhere.",
+    )
+
+    workers: int = option(
+        integer(1, MAX_WORKERS),
+        1,
+        group=WORKERS,
+        names=Names(short="-w", environment="WEB_CONCURRENCY"),
+        help="Serving processes that share the listeners. A supervisor starts them, watches them "
+        "and replaces them. 1: this process serves itself, unless something below asks for "
+        "replacements.",
+        reason="Containers are scaled by their platform; on a machine of your own take one for "
+        "each CPU.",
+    )
+    preload: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=WORKERS,
+        help="Import the application once, before the workers are forked, so that they share its "
+        "memory. It must start no threads on import, and SIGHUP does not reload its code.",
+        reason="Not every application bears to be forked: connections opened on import would be "
+        "shared.",
+    )
+    max_requests: int | None = option(
+        optional(integer(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker when it has answered this many requests. none: never.",
+        reason="A remedy for leaks; without one it only costs start-ups.",
+    )
+    max_requests_jitter: int | None = option(
+        optional(integer(0), "auto"),
+        None,
+        group=WORKERS,
+        help="Up to this many requests more, by chance, so that workers do not come of age "
+        "together. auto: a tenth of max_requests.",
+        reason="A tenth spreads them, and hardly changes what was asked for.",
+    )
+    max_rss: str | None = option(
+        optional(memory()),
+        None,
+        group=WORKERS,
+        help="Replace a worker whose resident memory is above this: MiB, a size, or a share of "
+        "the memory limit of the container (of the machine, without one). none: never.",
+        reason="Only you know what your application needs.",
+    )
+    max_uss: str | None = option(
+        optional(memory()),
+        None,
+        group=WORKERS,
+        help="The same for memory that the worker shares with nobody; the better measure with "
+        "preload. none: never.",
+        reason="Reading it costs milliseconds for large processes, so nobody pays unasked.",
+    )
+    max_lifetime: float | None = option(
+        optional(seconds(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker that has served for this long, give or take a tenth. none: never.",
+        reason="A process that works need not be restarted.",
+    )
+    min_lifetime: float = option(
+        seconds(0),
+        10.0,
+        group=WORKERS,
+        help="Let a worker serve for at least this long before one of the limits above replaces "
+        "it.",
+        reason="A limit that is set too low then costs a start-up every ten seconds, not a storm "
+        "of them.",
+    )
+    worker_timeout: float | None = option(
+        optional(seconds(1)),
+        None,
+        group=WORKERS,
+        help="Replace a worker whose event loop has not turned for this long. After 5 seconds the "
+        "log shows in any case where it is stuck. none: never.",
+        reason="A loop that is blocked for a while is a fault to be mended, not to be killed for.",
+    )
+
+    reload: bool = option(
+        switch(),
+        False,  # noqa: FBT003 - the default value stands second in every declaration
+        group=RELOADING,
+        help="Restart the worker when code changes. Requests wait meanwhile, and are answered by "
+        "the new code. Needs `pip install 'asgibridge[reload]'`.",
+        reason="For development only: every change ends what is in flight.",
+    )
+    reload_dir: tuple[str, ...] = option(
+        names("DIR", expects="directories"),
+        (),
+        group=RELOADING,
+        help="Watch this directory and all below it; repeat it for several. Default: app_dir.",
+        reason="The application's own directory is what its author edits.",
+    )
+    reload_include: tuple[str, ...] = option(
+        names("PATTERN", expects="patterns such as '*.py' or 'templates/*.html'"),
+        ("*.py",),
+        group=RELOADING,
+        help="Watch the files that match; repeat it for several.",
+        reason="Python code; templates are mostly reloaded by their frameworks.",
+    )
+    reload_exclude: tuple[str, ...] = option(
+        names("PATTERN", expects="patterns such as 'build/*'"),
+        (),
+        group=RELOADING,
+        help="Do not watch the files or directories that match; repeat it for several. Hidden "
+        "ones, caches, node_modules and virtual environments never are watched.",
     )
 
     worker_connections: int = option(
@@ -214,6 +394,14 @@ class Config:
         group=LIMITS,
         help="Headers in one request. More are answered 431.",
         reason="Browsers send 10 to 20, proxies add a few; gunicorn and Apache stop at 100 too.",
+    )
+    max_header_size: int | None = option(
+        optional(size(128)),
+        None,
+        group=LIMITS,
+        help="Size of one header, name and value. Larger ones are answered 431. none: only "
+        "max_head_size bounds it.",
+        reason="One bound on the whole is enough to protect the server.",
     )
     max_target_size: int = option(
         size(16),
@@ -270,11 +458,11 @@ class Config:
         reason="A paused download is taken up again within a minute, or not at all.",
     )
     keep_alive: float = option(
-        seconds(_SHORTEST),
+        seconds(0),
         75.0,
         group=TIMEOUTS,
         help="How long an idle connection stays open for the next request. Keep it above the "
-        "idle timeout of the proxy in front.",
+        "idle timeout of the proxy in front. 0: every response closes its connection.",
         reason="Above the 60 seconds of common load balancers: who closes first must not be us, "
         "or requests get lost on the way.",
     )
@@ -416,6 +604,17 @@ class Config:
             raise SettingsError(mistakes)
         for name, value in clean.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether a supervisor is wanted: for several workers, or to replace the only one."""
+        recycling = (self.max_requests, self.max_rss, self.max_uss, self.max_lifetime)
+        return (
+            self.workers > 1
+            or self.preload
+            or self.reload
+            or any(limit is not None for limit in (*recycling, self.worker_timeout))
+        )
 
     @property
     def addresses(self) -> tuple[str, ...]:

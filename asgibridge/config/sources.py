@@ -115,6 +115,7 @@ def resolve(
     table = _read_toml(directory / file, file, origin, found.mistakes) if file else {}
     additions = _read_env_file(found, environ, table, directory)
     _take_environment(found, {**additions, **environ}, {*additions} - {*environ})
+    _take_foreign(found, {**additions, **environ})
     _take_table(found, table, file)
     _take_port(found, {**additions, **environ})
 
@@ -196,6 +197,15 @@ def _take_environment(found: _Gathered, environ: Mapping[str, str], from_file: s
             found.mistakes.append(f"{label}: there is no such setting; {step}")
         if value.startswith("tcp://") and variable.endswith("_PORT"):
             found.mistakes.append(f"{place}: {_SERVICE_LINK}")
+
+
+def _take_foreign(found: _Gathered, environ: Mapping[str, str]) -> None:
+    """Honour variables that other servers know too, after our own.  PORT is a case of its own."""
+    for name, option in OPTIONS.items():
+        variable = option.names.environment
+        if variable and name != "port" and environ.get(variable):
+            label = f"environment {variable}"
+            found.offer(name, environ[variable], Origin(label, label))
 
 
 def _take_table(found: _Gathered, table: Mapping[str, object], file: str) -> None:

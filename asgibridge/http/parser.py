@@ -50,12 +50,15 @@ class ParserLimits:
         max_headers: number of header lines (431).
         max_target_size: bytes of the request target (414).
         max_body_size: bytes of body (413), or None for no bound.
+        max_header_size: bytes of one header line with its line end (431), or None for no bound but
+            that of the head.
     """
 
     max_head_size: int = 65536
     max_headers: int = 100
     max_target_size: int = 16384
     max_body_size: int | None = None
+    max_header_size: int | None = None
 
 
 # Header lines that clients send again and again -> (lower-case name, value), so that such a line
@@ -109,6 +112,7 @@ class RequestParser:
         "_line_ends",
         "_machine",
         "_max_head_size",
+        "_max_plain_size",
         "_overhead",
         "_pieces",
         "_raw",
@@ -124,6 +128,10 @@ class RequestParser:
         """Prepare to read a first request within *limits*."""
         self._limits = limits
         self._max_head_size = limits.max_head_size
+        # A head that is no larger than this has no header line that could be too long.
+        self._max_plain_size = min(
+            limits.max_head_size, limits.max_header_size or limits.max_head_size
+        )
         self._machine = httptools.HttpRequestParser(self)
         self._is_spent = False  # whether the machine will take nothing after this message
         self._is_apart = False  # whether the machine reads a body under a head of our own
@@ -193,7 +201,7 @@ class RequestParser:
             size = len(data)
             if (
                 self._raw
-                or size > self._max_head_size
+                or size > self._max_plain_size
                 or data.find(_END_MARK) != size - 4
                 or data[0] == _CR
                 or self._cr
@@ -227,6 +235,8 @@ class RequestParser:
                 self._feed_machine(view[start:stop])
                 if self.reading is _AWAITING_HEAD:
                     self._check_open_head(piece)
+                elif len(self._raw) > self._max_plain_size:
+                    self._check_header_lines()
                 self._settle_chunked()
             elif self._remaining:
                 stop = min(size, start + self._remaining)
@@ -333,6 +343,12 @@ class RequestParser:
             raise BadRequest(414, f"the target is longer than {limits.max_target_size} bytes")
         if headers > limits.max_headers:
             raise BadRequest(431, f"more than {limits.max_headers} headers")
+
+    def _check_header_lines(self) -> None:
+        limit = self._limits.max_header_size
+        lines = self._raw.split(b"\r\n")[1:]
+        if limit is not None and max(map(len, lines)) + 2 > limit:
+            raise BadRequest(431, f"a header is larger than {limit} bytes")
 
     # --- what llhttp calls, while `feed` runs
 

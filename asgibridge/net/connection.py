@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from bisect import bisect_left
+from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.http.lifecycle import PERSISTENCE_MOVES, Persistence, PersistenceEvent, Reading
@@ -22,6 +24,7 @@ from asgibridge.net.gate import Standing
 from asgibridge.net.link import LINGER_TIME, Awaited, Link
 from asgibridge.net.sendfile import FileSender
 from asgibridge.net.sockets import has_waiting_client
+from asgibridge.net.wiring import BUCKETS
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from asgibridge.http.request import RequestHead
     from asgibridge.interfaces import Client, ServerAddress
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.tls import TlsTransport
     from asgibridge.net.websocket import WebSocket
     from asgibridge.net.wiring import Wiring
 
@@ -43,8 +47,6 @@ MAX_HELD: Final = 65536
 # Bytes of a body that nobody wanted, read and thrown away so that the connection can be reused.
 # Go reads 256 KiB, hyper nothing.
 MAX_DISCARDED: Final = 65536
-# Seconds of keep-alive after which a connection has had its share while others wait [GATE-6].
-SHARE: Final = 1.0
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -55,6 +57,7 @@ _LINGERING: Final = Persistence.LINGERING
 _NOTHING: Final = Awaited.NOTHING
 _NEXT_REQUEST: Final = Awaited.NEXT_REQUEST
 _IN_FLIGHT: Final = Standing.IN_FLIGHT
+_FRESH: Final = (Awaited.FIRST_BYTES, Awaited.HANDSHAKE)
 
 
 class Connection(Link):
@@ -71,7 +74,9 @@ class Connection(Link):
         "_is_half_closed",
         "_is_held_up",
         "_is_lost",
+        "_may_send_directly",
         "_parser",
+        "_proxies",
         "_sender",
         "_sending",
         "exchange",
@@ -95,6 +100,9 @@ class Connection(Link):
         self._sender: FileSender | None = None
         self._sending = threading.Lock()  # held to use the descriptor outside of the loop
         self._is_lost = False  # guarded by it
+        self._may_send_directly = wiring.may_send_directly
+        proxies = wiring.proxies
+        self._proxies = proxies if proxies is not None and proxies.trusts(client) else None
 
     # --- what the loop calls
 
@@ -270,14 +278,23 @@ class Connection(Link):
         wiring = self._wiring
         response = Response(head, wiring.clock)
         self.exchange = exchange = Exchange(self, head, response)
+        if self._proxies is not None:
+            fields = head.fields
+            # Looked up here, so that a request without them pays no call.
+            if (
+                b"x-forwarded-for" in fields
+                or b"x-forwarded-proto" in fields
+                or b"forwarded" in fields
+            ):
+                resolved = self._proxies.resolve(head, self.client, self.scheme)
+                exchange.client, exchange.scheme = resolved
         if head.expects_continue:
             exchange.is_continue_due = True
-        acceptor = wiring.acceptor
+        sharing = wiring.sharing
         if wiring.is_draining or (
-            acceptor is not None
-            and acceptor.reason is not None
-            and self.loop.time() - self.opened_at >= SHARE
-            and acceptor.is_contended()
+            sharing is not None
+            and (sharing.acceptor.reason is not None or wiring.gate.in_flight >= sharing.crowd)
+            and sharing.gives_way(self)
         ):
             response.keep_alive = False
         return exchange
@@ -288,10 +305,11 @@ class Connection(Link):
         if self.standing is not _IN_FLIGHT:
             wiring.gate.wake(self)
         exchange.is_begun = True
+        exchange.begun_at = perf_counter()
         if wiring.on_ended is not None:
             exchange.times = Times()
         transport = self._transport
-        if wiring.may_send_directly and transport and not transport.get_write_buffer_size():
+        if self._may_send_directly and transport and not transport.get_write_buffer_size():
             exchange.may_send_directly = True
         wiring.handler.begin(exchange)
 
@@ -343,6 +361,11 @@ class Connection(Link):
 
     # --- the response
 
+    def handshake_begun(self, transport: TlsTransport) -> None:
+        """Have everything go through *transport*: bytes sent beside it would be in the clear."""
+        self._may_send_directly = False
+        super().handshake_begun(transport)
+
     def send_directly(self, buffers: list[bytes]) -> list[bytes]:
         """Try to send *buffers* from this thread; return what is left.  Thread: pool.
 
@@ -369,6 +392,7 @@ class Connection(Link):
     def send_file(self, fd: int, offset: int, count: int) -> None:
         """End the exchange with *count* bytes of the file *fd*, which is ours to close."""
         self._sender = FileSender(self, self._socket, fd, offset, count)
+        self._sender.is_copying = self.tls is not None
         self._sender.start()
         self.stop_counting()
 
@@ -408,6 +432,9 @@ class Connection(Link):
         counters = wiring.counters
         counters.requests += 1
         counters.bytes_sent += response.body_bytes
+        seconds = perf_counter() - exchange.begun_at
+        counters.request_seconds += seconds
+        counters.request_times[bisect_left(BUCKETS, seconds)] += 1
         if wiring.on_ended is not None:
             wiring.on_ended(exchange, self)
         if response.will_close:
@@ -584,8 +611,13 @@ class Connection(Link):
         assert exchange is not None  # noqa: S101 - callers have looked
         self._stop_sending_file()
         wiring = self._wiring
-        wiring.counters.requests += 1
-        wiring.counters.cut += 1
+        counters = wiring.counters
+        counters.requests += 1
+        counters.cut += 1
+        if exchange.is_begun:
+            seconds = perf_counter() - exchange.begun_at
+            counters.request_seconds += seconds
+            counters.request_times[bisect_left(BUCKETS, seconds)] += 1
         exchange.cut = why
         exchange.detach()
         if wiring.on_ended is not None:
@@ -616,7 +648,7 @@ class Connection(Link):
             self.exchange.response.keep_alive = False
             if self.exchange.websocket is not None:
                 self.exchange.websocket.go_away()
-        elif self._awaited is not Awaited.FIRST_BYTES:
+        elif self._awaited is not Awaited.FIRST_BYTES and self._awaited is not Awaited.HANDSHAKE:
             self.try_close_idle()
 
     def _is_idle(self) -> bool:
@@ -646,11 +678,15 @@ class Connection(Link):
     @property
     def is_fresh(self) -> bool:
         """Whether it waits for its first bytes, and counts as in flight meanwhile."""
-        return self._awaited is Awaited.FIRST_BYTES and self.standing is _IN_FLIGHT
+        return self._awaited in _FRESH and self.standing is _IN_FLIGHT
 
     def park_if_silent(self) -> None:
         """Do not wait for the parking delay, unless bytes have come by now."""
-        if self._is_idle() and not has_waiting_client(self._socket):
+        if not self._is_idle() or has_waiting_client(self._socket):
+            return
+        if self._awaited is Awaited.HANDSHAKE:
+            self._on_slow_handshake()
+        else:
             self._on_slow_start(self.loop.time())
 
     def _on_slow_start(self, now: float) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from asgibridge.http.request import RequestHead
     from asgibridge.http.response import Response
+    from asgibridge.interfaces import Tls
     from asgibridge.net.body import BodyBuffer
     from asgibridge.net.connection import Connection
     from asgibridge.net.websocket import WebSocket
@@ -55,11 +56,13 @@ class Exchange:
     Attributes:
         connection: the connection, or None when the exchange is over.
         client, server: address and port of either end; see the protocol.
+        scheme, tls: how the client came; see the protocol.
         is_gone: whether nobody is left to answer.  Thread: any.
         is_continue_due: whether the client waits for `100 Continue`.
         body: the body, while a handler that wants all of it waits for it.
         is_body_complete: whether the whole request has been read.
         is_begun: whether the handler has been given the exchange.
+        begun_at: when it was, by `time.perf_counter()`.
         cut: why the response was not sent as the application meant it; None if it was.
         has_sent: whether a part of the response, not the last, has been given to the transport.
         has_posted: whether a thread has posted a part.  Thread: pool.
@@ -76,6 +79,7 @@ class Exchange:
         "_reader",
         "_unread",
         "_writer",
+        "begun_at",
         "body",
         "client",
         "connection",
@@ -89,8 +93,10 @@ class Exchange:
         "is_gone",
         "may_send_directly",
         "response",
+        "scheme",
         "server",
         "times",
+        "tls",
         "websocket",
     )
 
@@ -101,8 +107,11 @@ class Exchange:
         self.response = response
         self.client = connection.client
         self.server = connection.server
+        self.scheme = connection.scheme
+        self.tls: Tls | None = connection.tls
         self.is_gone = False
         self.is_begun = False
+        self.begun_at = 0.0
         self.is_body_complete = False
         self.is_continue_due = False
         self.has_sent = False

@@ -20,15 +20,21 @@ if TYPE_CHECKING:
     import socket
 
     from asgibridge.interfaces import Client, ServerAddress
+    from asgibridge.net.tls import TlsTransport
+    from asgibridge.net.tls_facts import TlsFacts
     from asgibridge.net.wiring import Wiring
 
-__all__ = ["LINGER_TIME", "MAX_LINGERED", "Awaited", "Link"]
+__all__ = ["HANDSHAKE_PATIENCE", "LINGER_TIME", "MAX_LINGERED", "Awaited", "Link"]
 
 logger = logging.getLogger("asgibridge")
 
 # Seconds and bytes for which a closed connection goes on reading, so that the client can read the
 # answer before the kernel resets the connection over unread input (RFC 9112 §9.6).
 LINGER_TIME: Final = 2.0
+# Seconds after which a TLS handshake that is not done may be given up: for others who wait while
+# the process is full, or because it stops.  Far more than round trips to the other side of the
+# world take.
+HANDSHAKE_PATIENCE: Final = 2.0
 MAX_LINGERED: Final = 1 << 20
 # In these versions asyncio's own `writelines` never pauses the protocol, so that a client that does
 # not read could fill the memory (CVE-2024-12254).
@@ -41,6 +47,8 @@ class Awaited(enum.Enum):
     """What a connection's deadline is about."""
 
     NOTHING = "nothing"
+    HANDSHAKE = "the end of a TLS handshake"
+    LATE_HANDSHAKE = "the end of a TLS handshake, while others may take its place"
     FIRST_BYTES = "first bytes, before parking"
     FIRST_REQUEST = "a first request, silent so far"
     HEAD = "the rest of a request head"
@@ -59,6 +67,8 @@ class Link(asyncio.Protocol):
 
     Attributes:
         client, server: the two ends.
+        scheme: `https` under TLS, else `http`.
+        tls: what is known of its TLS, once the handshake is done; None without.
         loop: the loop that serves it.
         opened_at: loop time of accept(2).
         is_write_paused: whether the transport is above its high-water mark.
@@ -79,9 +89,11 @@ class Link(asyncio.Protocol):
         "is_write_paused",
         "loop",
         "opened_at",
+        "scheme",
         "server",
         "slot",
         "standing",
+        "tls",
     )
 
     def __init__(
@@ -97,6 +109,8 @@ class Link(asyncio.Protocol):
         self._lingered = 0
         self.client = client
         self.server = server
+        self.scheme = "http"
+        self.tls: TlsFacts | None = None
         self.loop = wiring.loop
         self.opened_at = wiring.loop.time()
         self.is_write_paused = False
@@ -118,6 +132,48 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         self.expect(Awaited.FIRST_BYTES, self._wiring.timeouts.parking_delay)
+
+    # --- the handshake, under TLS
+
+    def handshake_begun(self, transport: TlsTransport) -> None:
+        """Wait for the handshake, before `connection_made`'s part."""
+        self._transport = transport
+        self.scheme = "https"
+        if self._persistence is Persistence.CLOSED:
+            transport.abort()
+            return
+        self.expect(Awaited.HANDSHAKE, self._wiring.timeouts.parking_delay)
+
+    def handshake_done(self, transport: TlsTransport, facts: TlsFacts) -> None:
+        """Wait for a first request, from a client that may have been parked meanwhile."""
+        self.tls = facts
+        wiring = self._wiring
+        if self.standing is not Standing.PARKED or wiring.closes_idle:
+            self.connection_made(transport)
+            return
+        wiring.gate.park(self, is_idle=True)
+        self._awaited = Awaited.FIRST_REQUEST
+        wiring.deadlines.set(self, max(self.loop.time(), self.opened_at + wiring.timeouts.header))
+
+    def _on_slow_handshake(self) -> None:
+        """Stop counting a handshake as in flight; later let it make way for others [GATE-5].
+
+        Not at once: an honest client needs some round trips, and most of the time is the network's.
+        """
+        wiring = self._wiring
+        now = self.loop.time()
+        end = self.opened_at + wiring.timeouts.header
+        late = self.opened_at + HANDSHAKE_PATIENCE
+        if now < min(late, end):
+            wiring.gate.park(self, is_idle=False)
+            wiring.deadlines.set(self, min(late, end))
+        elif self._awaited is Awaited.LATE_HANDSHAKE or now >= end or wiring.closes_idle:
+            logger.debug("handshake failed client=%s reason=it takes too long", self.client)
+            self.abort()
+        else:
+            self._awaited = Awaited.LATE_HANDSHAKE
+            wiring.gate.park(self, is_idle=True)
+            wiring.deadlines.set(self, end)
 
     # --- bytes
 
@@ -168,6 +224,8 @@ class Link(asyncio.Protocol):
         match self._awaited:
             case Awaited.READER:
                 self._on_write_timeout()
+            case Awaited.HANDSHAKE | Awaited.LATE_HANDSHAKE:
+                self._on_slow_handshake()
             case Awaited.LAST_INPUT if not self._unsent():
                 self.abort()
             case Awaited.LAST_INPUT:

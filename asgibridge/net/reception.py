@@ -7,11 +7,13 @@ import socket
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.net.connection import Connection
+from asgibridge.net.tls import TlsTransport
 
 if TYPE_CHECKING:
     import asyncio
 
     from asgibridge.interfaces import Client, ServerAddress
+    from asgibridge.net.certificates import TlsTerms
     from asgibridge.net.sockets import Listener
     from asgibridge.net.wiring import Wiring
 
@@ -28,9 +30,10 @@ _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bou
 class Reception:
     """Admits sockets.  Loop thread only."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        """Make connections that share *wiring*."""
+    def __init__(self, wiring: Wiring, tls: TlsTerms | None = None) -> None:
+        """Make connections that share *wiring*, and speak TLS on the terms of *tls*."""
         self._wiring = wiring
+        self._tls = tls
         self._servers: dict[Listener, ServerAddress | None] = {}
         # Held until each is done: the loop keeps weak references only.
         self._opening: set[asyncio.Task[None]] = set()
@@ -67,7 +70,10 @@ class Reception:
                 connection.park_if_silent()
 
     async def _open(self, connection: Connection, sock: socket.socket) -> None:
-        await self._wiring.loop.connect_accepted_socket(lambda: connection, sock)
+        tls = self._tls
+        await self._wiring.loop.connect_accepted_socket(
+            lambda: connection if tls is None else TlsTransport(connection, tls), sock
+        )
 
     def _on_opened(
         self, task: asyncio.Task[None], connection: Connection, sock: socket.socket

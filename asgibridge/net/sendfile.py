@@ -24,10 +24,11 @@ class FileSender:
     same open socket under another number.
 
     Attributes:
+        is_copying: the file is read and given to the transport, which encrypts it.
         left: bytes not yet handed to the kernel.
     """
 
-    __slots__ = ("_connection", "_fd", "_offset", "_socket", "left")
+    __slots__ = ("_connection", "_fd", "_offset", "_socket", "is_copying", "left")
 
     def __init__(
         self, connection: Connection, sock: socket.socket, fd: int, offset: int, count: int
@@ -37,6 +38,7 @@ class FileSender:
         self._socket = sock.dup()
         self._fd = fd
         self._offset = offset
+        self.is_copying = False
         self.left = count
 
     def start(self) -> None:
@@ -59,7 +61,7 @@ class FileSender:
             # that will never be sent whole.
             return
         try:
-            sent = os.sendfile(self._socket.fileno(), self._fd, self._offset, min(self.left, _STEP))
+            sent = self._send_some(min(self.left, _STEP))
         except BlockingIOError:
             return
         except OSError:
@@ -71,6 +73,13 @@ class FileSender:
             self._connection.expect_progress()
         if not sent or not self.left:
             self._finish(is_whole=not self.left)
+
+    def _send_some(self, count: int) -> int:
+        if not self.is_copying:
+            return os.sendfile(self._socket.fileno(), self._fd, self._offset, count)
+        data = os.pread(self._fd, count, self._offset)
+        self._connection.write([data])
+        return len(data)
 
     def _finish(self, *, is_whole: bool) -> None:
         self.close()

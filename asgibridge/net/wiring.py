@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
     from asgibridge.http.parser import ParserLimits, RequestParser
     from asgibridge.interfaces import Handler
-    from asgibridge.net.acceptor import Acceptor
     from asgibridge.net.clock import HeaderClock
     from asgibridge.net.connection import Connection
     from asgibridge.net.deadlines import Deadlines
     from asgibridge.net.exchange import Exchange
     from asgibridge.net.gate import Gate
     from asgibridge.net.outbox import Outbox
+    from asgibridge.net.proxy import TrustedProxies
+    from asgibridge.net.sharing import Sharing
     from asgibridge.net.websocket import WebSocket
 
-__all__ = ["Counters", "Timeouts", "WebSocketSettings", "Wiring"]
+__all__ = ["BUCKETS", "Counters", "Timeouts", "WebSocketSettings", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +64,29 @@ class WebSocketSettings:
     compresses: bool = True
 
 
+BUCKETS: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
+    *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
+"""Upper bounds of the buckets of request times, in seconds; one more bucket holds the rest."""
+
+
 @dataclass(slots=True)
 class Counters:
-    """Plain integers, counted on the loop."""
+    """Plain numbers, counted on the loop.
+
+    Attributes:
+        request_seconds: from the handing over of requests to the end of their responses.
+        request_times: how many requests took up to each of `BUCKETS`, and longer than the last.
+    """
 
     accepted: int = 0
     requests: int = 0
     refused: int = 0
     cut: int = 0
     bytes_sent: int = 0
+    request_seconds: float = 0.0
+    request_times: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +95,8 @@ class Wiring:
 
     Attributes:
         may_send_directly: a pool thread may send to a client's socket itself.
-        is_draining: responses say that their connections are not to be reused.
+        is_draining: responses say that their connections are not to be reused; from the start on
+            if there is no keep-alive.
         closes_idle: and those which are idle are closed.
         open_websocket: makes one of an exchange; None where no handler wants any.
         going_away: the code with which a drain closes WebSockets: 1001, or 1012 if the same
@@ -89,6 +105,7 @@ class Wiring:
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
         on_closed: called when a connection has closed.
+        proxies: whose word about clients is taken; None if nobody's.
         parser: reads the requests that come in one piece, whosever they are.
     """
 
@@ -103,7 +120,8 @@ class Wiring:
     timeouts: Timeouts
     max_body_memory: int
     may_send_directly: bool = False
-    acceptor: Acceptor | None = None
+    proxies: TrustedProxies | None = None
+    sharing: Sharing | None = None
     is_draining: bool = False
     closes_idle: bool = False
     open_websocket: Callable[[Exchange, Connection], WebSocket] | None = None

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from asgibridge.errors import SettingsError
 
@@ -38,7 +38,7 @@ class AccessRecord:
     Plain slots and positional arguments: one is made per request (0.2 us; frozen: four times that).
     *started* is wall clock time.  *status* is 0 when no response was begun.  *cut_reason* says why
     the response did not end well (timeout, client gone, aborted); None when it did.
-    The two lists of headers are kept, not copied.
+    The two lists of headers are kept, not copied; a WSGI application's are text.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class AccessRecord:
         app: float = 0.0,
         cut_reason: str | None = None,
         request_headers: Headers = (),
-        response_headers: Headers = (),
+        response_headers: Sequence[tuple[Any, Any]] = (),
         thread_id: int = 0,
         thread_name: str = "",
     ) -> None:
@@ -133,6 +133,16 @@ def _header(headers: Headers, name: bytes) -> bytes:
     """Return the value of header *name* (lower case), repeated ones joined, b"" without one."""
     found = [value for key, value in headers if key == name or key.lower() == name]
     return found[0] if len(found) == 1 else b", ".join(found)
+
+
+def _as_bytes(headers: Sequence[tuple[Any, Any]]) -> Headers:
+    """Return what a WSGI application gave as text in the form of all others."""
+    return [
+        (name, value)
+        if isinstance(name, bytes)
+        else (name.encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+        for name, value in headers
+    ]
 
 
 def _path_and_query(record: AccessRecord) -> tuple[str, str]:
@@ -294,7 +304,7 @@ def _getter(atom: str) -> Getter | None:
     key = name.lower().encode("utf-8", "surrogatepass")
     if kind == "i":
         return lambda record: _field(_header(record.request_headers, key))
-    return lambda record: _field(_header(record.response_headers, key))
+    return lambda record: _field(_header(_as_bytes(record.response_headers), key))
 
 
 def _variable(name: str) -> Getter:

@@ -56,7 +56,7 @@ class _GeneralHandler(logging.StreamHandler[TextIO]):
     """A stream handler that `configure` can tell from anybody else's."""
 
 
-def configure(
+def configure(  # noqa: PLR0913 - the settings of logging
     level: str = "info",
     *,
     fmt: Literal["text", "json"] = "text",
@@ -64,6 +64,7 @@ def configure(
     access_format: str = "combined",
     config_file: str | None = None,
     colors: bool | None = None,
+    shows_pid: bool = False,
 ) -> None:
     """Set up the loggers `asgibridge` (to stderr) and `asgibridge.access` (to stdout).
 
@@ -78,6 +79,7 @@ def configure(
         config_file: A JSON or TOML file in the form of `logging.config.dictConfig`.  It is applied
             instead of *level*, *fmt* and *colors*.  Loggers it does not name stay enabled.
         colors: Whether text is coloured; None: if stderr is a terminal and NO_COLOR is not set.
+        shows_pid: Whether lines of text tell which process wrote them; JSON always does.
 
     Raises:
         SettingsError: *level*, *fmt*, *access_format* or *config_file* is wrong.
@@ -87,7 +89,8 @@ def configure(
         _apply_file(config_file)
         return
     number = _level_number(level)
-    formatter = _formatter(fmt, use_colors=_are_colors_wanted() if colors is None else colors)
+    use_colors = _are_colors_wanted() if colors is None else colors
+    formatter = _formatter(fmt, use_colors=use_colors, shows_pid=shows_pid)
     _forget()
     general = _new_logger(GENERAL_LOGGER, number)
     if sys.stderr is not None:  # None in a process without standard streams.
@@ -102,11 +105,11 @@ def configure(
         access_logger.addHandler(lines)
 
 
-def _formatter(fmt: str, *, use_colors: bool) -> logging.Formatter:
+def _formatter(fmt: str, *, use_colors: bool, shows_pid: bool) -> logging.Formatter:
     if fmt == "json":
         return JsonFormatter()
     if fmt == "text":
-        return TextFormatter(use_colors=use_colors)
+        return TextFormatter(use_colors=use_colors, shows_pid=shows_pid)
     raise SettingsError([f"log_format: {fmt!r} is no format; use text or json"])
 
 
@@ -238,13 +241,16 @@ def _exception_of(formatter: logging.Formatter, record: logging.LogRecord) -> st
 class TextFormatter(logging.Formatter):
     r"""Renders `2026-11-23 04:39:01.123+0100 INFO     message`, in local time.
 
+    With `[4711]` before the message, if several processes write to one place.
+
     Only records begin at the first column: further lines are indented, and control characters
     written as `\xHH`.  So nothing that a client sent can pass for a record or steer a terminal.
     """
 
-    def __init__(self, *, use_colors: bool = False) -> None:
+    def __init__(self, *, use_colors: bool = False, shows_pid: bool = False) -> None:
         super().__init__()
         self._use_colors = use_colors
+        self._shows_pid = shows_pid
 
     def format(self, record: logging.LogRecord) -> str:
         """Render *record*.  Never raises."""
@@ -255,6 +261,8 @@ class TextFormatter(logging.Formatter):
         seconds = _seconds_of(record)
         milliseconds = f"{int(seconds % 1 * 1000):03d}"
         moment = time.strftime(f"%Y-%m-%d %H:%M:%S.{milliseconds}%z", time.localtime(seconds))
+        if self._shows_pid:
+            text = f"[{record.process}] {text}"
         if not self._use_colors:
             return f"{moment} {record.levelname:<8} {text}"
         number = record.levelno or logging.NOTSET  # None in a record made from nothing.

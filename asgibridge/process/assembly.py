@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.environ import EnvironBuilder
@@ -16,7 +16,9 @@ from asgibridge.net.clock import HeaderClock
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
+from asgibridge.net.proxy import TrustedProxies
 from asgibridge.net.reception import Reception
+from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, WebSocketSettings, Wiring
 from asgibridge.ops.access import AccessLog
 from asgibridge.process.capacity import default_threads, usable_cpus
@@ -29,11 +31,15 @@ if TYPE_CHECKING:
 
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
+    from asgibridge.net.certificates import TlsTerms
     from asgibridge.net.connection import Connection
     from asgibridge.net.exchange import Exchange
     from asgibridge.net.websocket import WebSocket
 
 __all__ = ["Assembly", "assemble"]
+
+# Seconds in which another worker may take a waiting client, before an idle one is closed for it.
+EVICTION_DELAY: Final = 0.005
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,16 +54,20 @@ class Assembly:
     recorder: AccessRecorder | None
 
 
-def assemble(
+def assemble(  # noqa: PLR0913 - what a server is made from
     config: Config,
     loaded: LoadedApplication,
     state: dict[str, Any],
     loop: asyncio.AbstractEventLoop,
     on_exhausted: Callable[[], None],
+    *,
+    tls: TlsTerms | None = None,
+    is_shared: bool = False,
 ) -> Assembly:
     """Make and join everything between the listeners and the application.
 
-    *on_exhausted* is called when overdue requests hold all threads.
+    *on_exhausted* is called when overdue requests hold all threads; *tls* says on what terms the
+    listeners speak it, if they do; *is_shared* says that other processes serve the same listeners.
     """
     deadlines = Deadlines(loop)
     is_wsgi = loaded.interface == "wsgi"
@@ -65,6 +75,7 @@ def assemble(
     max_in_flight = config.max_in_flight
     if max_in_flight is None and is_wsgi:
         max_in_flight = threads
+    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     recorder = None
     if config.access_log:
         recorder = AccessRecorder(loop, AccessLog(config.access_log_format))
@@ -75,22 +86,27 @@ def assemble(
         handler = WsgiHandler(
             loaded.application,
             pool,
-            EnvironBuilder(root_path=config.root_path, multithread=threads > 1, multiprocess=False),
+            EnvironBuilder(
+                root_path=config.root_path, multithread=threads > 1, multiprocess=is_shared
+            ),
             loop.call_soon,
             timeouts=WsgiTimeouts(queue=config.queue_timeout, request=config.request_timeout),
             deadlines=deadlines,
             clock=loop.time,
             keeps_times=recorder is not None,
         )
-        handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
+        if handler.timekeeper is not None:
+            reporter = OverdueReporter(loop, gate, handler, pool, on_exhausted)
+            handler.on_overdue = reporter.on_overdue
+            handler.timekeeper.on_returned = reporter.on_returned
     else:
         handler = AsgiHandler(loaded.application, loop, root_path=config.root_path, state=state)
-    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     limits = ParserLimits(
         max_head_size=config.max_head_size,
         max_headers=config.max_headers,
         max_target_size=config.max_target_size,
         max_body_size=config.max_body_size,
+        max_header_size=config.max_header_size,
     )
     wiring = Wiring(
         loop=loop,
@@ -111,16 +127,22 @@ def assemble(
         max_body_memory=config.max_body_memory,
         # With these timeouts the loop may answer for a thread; then it must be the only one.
         may_send_directly=is_wsgi and config.queue_timeout is config.request_timeout is None,
+        is_draining=config.keep_alive == 0,
     )
+    if config.proxy_headers:
+        wiring.proxies = TrustedProxies(config.forwarded_allow_ips)
     if not is_wsgi:
         wiring.open_websocket = _websocket_opener(config, wiring)
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
-    reception = Reception(wiring)
-    acceptor = Acceptor(loop, gate, deadlines, reception.admit, AcceptorSettings())
+    accepting = AcceptorSettings()
+    if is_shared:
+        accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
+    reception = Reception(wiring, tls)
+    acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
-    wiring.acceptor = acceptor
+    wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)
     return Assembly(
         wiring=wiring,
         acceptor=acceptor,

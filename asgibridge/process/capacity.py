@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = [
+    "cgroup_files",
     "cpu_quota",
     "default_threads",
     "descriptors_needed",
@@ -55,24 +56,43 @@ def usable_cpus(
 def cpu_quota(read: Callable[[str], str | None]) -> float | None:
     """Find how many processors' time the cgroup allows, None if it sets no limit.
 
+    Args:
+        read: Reads a file of the system, None if there is none.
+    """
+    quotas = []
+    for path in cgroup_files(read, "cpu", version_1="cpu.cfs_quota_us", version_2="cpu.max"):
+        if path.endswith("cpu.max"):
+            quotas.append(_quota_v2(read(path)))
+        else:
+            quotas.append(_quota_v1(read, path.rpartition("/")[0]))
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def cgroup_files(
+    read: Callable[[str], str | None], controller: str, *, version_1: str, version_2: str
+) -> Iterator[str]:
+    """Yield the paths at which this process's cgroup and those above it may set a limit.
+
     The limit of every group above holds too.  A container without a cgroup namespace is told
     its path on the host but sees its own group at the root of the mount: hence all of the path
     is tried, the root included, and what does not exist sets no limit.
 
     Args:
         read: Reads a file of the system, None if there is none.
+        controller: `cpu` or `memory`.
+        version_1: Name of the file under version 1 of cgroups.
+        version_2: The same under version 2.
     """
-    quotas = []
     for line in (read("/proc/self/cgroup") or "").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         for group in _lineage(path):
             if not controllers:  # cgroups(7): the one line of version 2
-                quotas.append(_quota_v2(read(f"{_CGROUPS}{group}/cpu.max")))
-            elif "cpu" in controllers.split(","):
-                folder = f"{_CGROUPS}/{controllers}{group}"
-                # The mount is named by its controllers; distributions link `cpu` to it.
-                quotas.append(_quota_v1(read, folder) or _quota_v1(read, f"{_CGROUPS}/cpu{group}"))
-    return min((quota for quota in quotas if quota is not None), default=None)
+                yield f"{_CGROUPS}{group}/{version_2}"
+            elif controller in controllers.split(","):
+                # The mount is named by its controllers; distributions link each name to it.
+                yield f"{_CGROUPS}/{controllers}{group}/{version_1}"
+                if controllers != controller:
+                    yield f"{_CGROUPS}/{controller}{group}/{version_1}"
 
 
 def default_threads(cpus: int) -> int:

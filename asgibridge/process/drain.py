@@ -18,17 +18,25 @@ from typing import TYPE_CHECKING, Final
 from asgibridge.app.asgi import AsgiHandler
 from asgibridge.app.lifespan import LifespanStage
 from asgibridge.net.shutter import shut
-from asgibridge.ops.stacks import format_task, format_thread_stack
+from asgibridge.ops.stacks import format_task
+from asgibridge.process.in_flight import TIME_OVER, background_tasks, log_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asgibridge.app.lifespan import Lifespan
-    from asgibridge.net.connection import Connection
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
-__all__ = ["GOING_AWAY", "RESTARTING", "Drain", "Slices", "StopReport", "slice_time"]
+__all__ = [
+    "GOING_AWAY",
+    "RESTARTING",
+    "Drain",
+    "Slices",
+    "StopReport",
+    "idle_grace",
+    "slice_time",
+]
 
 logger = logging.getLogger("asgibridge")
 
@@ -43,6 +51,11 @@ _MAX_LEAVING: Final = 0.5
 # The same for the time between `http.disconnect` and the cut.
 _NOTICE_SHARE: Final = 0.1
 _MAX_NOTICE: Final = 2.0
+# Share of the time, and seconds at most, in which an idle client of a process that retires may ask
+# once more, and is told to come back on another connection.  Closing it at once could cross with
+# its next request.
+_IDLE_SHARE: Final = 0.04
+_MAX_IDLE_GRACE: Final = 1.0
 # Close codes of WebSockets (RFC 6455 §7.4.1, and IANA's registry): the server stops, or will be
 # back at once, so that clients may reconnect without waiting.
 GOING_AWAY: Final = 1001
@@ -86,6 +99,11 @@ def slice_time(
     return Slices(notice=notice, cut=cut, cleaned=cleaned, shutdown=shutdown, end=end)
 
 
+def idle_grace(total: float) -> float:
+    """Say how long idle clients are waited for, in seconds, when there are *total* to retire."""
+    return min(_MAX_IDLE_GRACE, total * _IDLE_SHARE)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReport:
     """How a stop went.
@@ -110,7 +128,7 @@ class Drain:
         going_away: the code with which WebSockets are closed; to be set before `run`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what there is to stop, and how
         self,
         assembly: Assembly,
         listeners: Sequence[Listener],
@@ -119,6 +137,8 @@ class Drain:
         delay: float,
         deadline: float,
         is_quick: bool,
+        is_retiring: bool = False,
+        on_unlistened: Callable[[], None] | None = None,
     ) -> None:
         """Prepare to stop what *assembly* does.
 
@@ -129,8 +149,12 @@ class Drain:
             delay: seconds for which everything goes on.
             deadline: loop time at which all must be over.
             is_quick: cut what is in flight at once.
+            is_retiring: other processes serve the same listeners: those who are queued are theirs.
+            on_unlistened: called when the listeners are closed here.
         """
-        self.going_away = GOING_AWAY
+        self.going_away = RESTARTING if is_retiring else GOING_AWAY
+        self._is_retiring = is_retiring
+        self._on_unlistened = on_unlistened
         self._assembly = assembly
         self._listeners = listeners
         self._lifespan = lifespan
@@ -157,9 +181,14 @@ class Drain:
         wiring.on_closed = self._look
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look
-        await self._go_on_until(begun + self._delay)
+        if self._is_retiring:
+            patience_ends = begun + idle_grace(self._slices.end - begun)
+            self._assembly.acceptor.drain(self._close_listeners, accept_queued=False)
+            await self._wait(self._quiet, lambda slices: min(patience_ends, slices.notice))
+        else:
+            await self._go_on_until(begun + self._delay)
+            self._stop_listening()
         wiring.closes_idle = True
-        self._stop_listening()
         for connection in list(wiring.connections):
             connection.drain()
         cut = await self._wait_for_work()
@@ -201,6 +230,8 @@ class Drain:
         for listener in self._listeners:
             listener.close()
         self._is_listening = False
+        if self._on_unlistened is not None:
+            self._on_unlistened()
         self._look()
 
     async def _wait_for_work(self) -> int:
@@ -219,12 +250,12 @@ class Drain:
 
     def _look(self) -> None:
         """See whether all connections and background tasks are gone, and nobody will follow."""
-        if not self._is_listening and not self._tasks() and not self._assembly.wiring.connections:
+        if (
+            not self._is_listening
+            and not background_tasks(self._assembly)
+            and not self._assembly.wiring.connections
+        ):
             self._quiet.set()
-
-    def _tasks(self) -> list[asyncio.Task[None]]:
-        handler = self._assembly.handler
-        return list(handler.tasks) if isinstance(handler, AsgiHandler) else []
 
     async def _wait_for_threads(self) -> bool:
         """Wait for what the application still does behind answered requests: `close()`, say."""
@@ -247,39 +278,18 @@ class Drain:
     async def _cut(self) -> int:
         """Cut what is in flight, after naming it in the log; count what somebody will miss."""
         connections = list(self._assembly.wiring.connections)
-        count = self.describe()
+        count = log_in_flight(self._assembly, TIME_OVER)
         if connections and not count:
             logger.info("closing connections=%d reason=no whole request came", len(connections))
         for connection in connections:
             connection.cut("the server stopped")
         if self._assembly.pool is not None:
             self._assembly.pool.stop()
-        tasks = self._tasks()
+        tasks = background_tasks(self._assembly)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=max(0.0, self._slices.cleaned - self._loop.time()))
-        return count
-
-    def describe(self) -> int:
-        """Log what is in flight, with stacks; count it.
-
-        Thread: any, as far as it can be known from outside of the loop.
-        """
-        connections = list(self._assembly.wiring.connections)
-        owed = [each for each in connections if each.exchange is not None or each.unsent]
-        tasks = self._tasks()
-        pool = self._assembly.pool
-        threads = pool.in_progress() if pool is not None else []
-        count = max(len(owed), len(tasks), len(threads))
-        if count:
-            lines = [f"the time to stop is over in_flight={count}"]
-            lines.extend(_describe_connection(connection) for connection in owed)
-            for _, since, thread in threads:
-                lines.append(f"busy for {time.monotonic() - since:.1f} s:")
-                lines.append(format_thread_stack(thread.ident or 0, thread.name))
-            lines.extend(format_task(task) for task in tasks)
-            logger.error("%s", "\n".join(lines))
         return count
 
     async def _shut_down(self) -> bool:
@@ -323,11 +333,3 @@ class Drain:
             for wait in waits:
                 wait.cancel()
         return True
-
-
-def _describe_connection(connection: Connection) -> str:
-    exchange = connection.exchange
-    if exchange is None:
-        return f"a response that its client does not read, client={connection.client}"
-    target = exchange.head.target.decode("latin-1")
-    return f"{exchange.head.method} {target} client={connection.client}"

@@ -40,6 +40,8 @@ PHASE_MOVES: Final[Moves[Phase, PhaseEvent]] = Moves(
         (Phase.NEW, PhaseEvent.START_ASKED): Phase.STARTING,
         (Phase.STARTING, PhaseEvent.START_FAILED): Phase.STOPPED,
         (Phase.STARTING, PhaseEvent.LISTENING): Phase.SERVING,
+        # A supervisor waits for its workers even then.
+        (Phase.STARTING, PhaseEvent.STOP_ASKED): Phase.DRAINING,
         (Phase.SERVING, PhaseEvent.STOP_ASKED): Phase.DRAINING,
         (Phase.DRAINING, PhaseEvent.DRAINED): Phase.STOPPED,
         (Phase.DRAINING, PhaseEvent.GRACE_OVER): Phase.STOPPED,

@@ -28,19 +28,19 @@ class AccessRecorder:
         self._loop = loop
         self._log = log
 
-    def on_ended(self, exchange: Exchange, connection: Connection) -> None:
+    def on_ended(self, exchange: Exchange, connection: Connection) -> None:  # noqa: ARG002 - the wiring's
         """Record *exchange*, which is over."""
-        self._write(self._describe(exchange, connection))
+        self._write(self._describe(exchange))
 
-    def record_last(self, exchange: Exchange, connection: Connection, cut: str) -> None:
+    def record_last(self, exchange: Exchange, cut: str) -> None:
         """Record *exchange*, which the end of the process cuts, for the last `flush`.
 
         Thread: any, while the loop is stuck.
         """
         exchange.cut = exchange.cut or cut
-        self._log.write(self._describe(exchange, connection))
+        self._log.write(self._describe(exchange))
 
-    def _describe(self, exchange: Exchange, connection: Connection) -> AccessRecord:
+    def _describe(self, exchange: Exchange) -> AccessRecord:
         now = time.perf_counter()
         times = exchange.times or Times()
         begun = times.begun
@@ -49,7 +49,7 @@ class AccessRecorder:
         response = exchange.response
         thread_id, thread_name = times.thread
         return AccessRecord(
-            connection.client[0] if connection.client else None,
+            exchange.client[0] if exchange.client else None,
             head.method,
             head.target,
             head.version,

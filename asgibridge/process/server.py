@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from asgibridge.app.lifespan import Lifespan, LifespanMode
 from asgibridge.app.loader import LoadedApplication, load
@@ -21,49 +21,40 @@ from asgibridge.process.capacity import (
     raise_descriptor_limit,
     too_few_descriptors,
 )
-from asgibridge.process.drain import RESTARTING, Drain, StopReport
+from asgibridge.process.countdown import Countdown
+from asgibridge.process.drain import Drain, StopReport
+from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
+from asgibridge.process.statistics import statistics_of
+from asgibridge.process.tls import tls_terms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from asgibridge.app.threads import PoolStatistics
     from asgibridge.config.settings import Config
-    from asgibridge.net.gate import GateStatistics
+    from asgibridge.process.statistics import ServerStatistics
 
-__all__ = ["Server", "ServerStatistics"]
+__all__ = ["Membership", "Server", "listeners_of", "load_application", "urls_of"]
 
 logger = logging.getLogger("asgibridge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatistics:
-    """A server at one moment.
+class Membership:
+    """What a server is given that serves beside others, under somebody who can replace it.
 
     Attributes:
-        phase: where it stands.
-        gate: the counts of connections.
-        pool: the threads; None for an ASGI application.
-        is_paused: whether the listeners are not watched for want of room.
-        pauses: how often that was so.
-        paused_seconds: for how long in all, by reason.
-        queue_length: clients in the kernel's accept queues; None where it does not tell.
-        requests: answered or cut since the start.
-        refused: requests that broke the protocol or a limit.
-        cut: those of `requests` whose response did not end well.
+        listeners: shared with the others; this process closes its own copies.
+        loaded: the application, if it was imported before the fork.
+        on_exhausted: asks for a successor: overdue requests hold all threads.
+        on_unlistened: hears that this process listens no more.
     """
 
-    phase: Phase
-    gate: GateStatistics
-    pool: PoolStatistics | None
-    is_paused: bool
-    pauses: int
-    paused_seconds: dict[str, float]
-    queue_length: int | None
-    requests: int
-    refused: int
-    cut: int
+    listeners: Sequence[Listener]
+    loaded: LoadedApplication | None
+    on_exhausted: Callable[[], None]
+    on_unlistened: Callable[[], None]
 
 
 class Server:
@@ -77,12 +68,18 @@ class Server:
         report: how the stop went; None before.
     """
 
-    def __init__(self, config: Config) -> None:
-        """Prepare to serve; nothing is loaded or opened yet."""
+    def __init__(self, config: Config, *, membership: Membership | None = None) -> None:
+        """Prepare to serve; nothing is loaded or opened yet.
+
+        Args:
+            config: the settings.
+            membership: what a worker of several is given; None for a server of its own.
+        """
         self.config = config
+        self._membership = membership
         self.report: StopReport | None = None
         self._phase = Phase.NEW
-        self._loaded: LoadedApplication | None = None
+        self._loaded: LoadedApplication | None = membership.loaded if membership else None
         self._lifespan: Lifespan | None = None
         self._listeners: list[Listener] = []
         self._assembly: Assembly | None = None
@@ -97,8 +94,31 @@ class Server:
 
     @property
     def urls(self) -> list[str]:
-        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`."""
-        return [listener.url for listener in self._listeners]
+        """Where it listens: `http://127.0.0.1:8000` with the real port, or `unix:/path`.
+
+        Under TLS `https://127.0.0.1:8000`.
+        """
+        return urls_of(self.config, self._listeners)
+
+    @property
+    def summary(self) -> str:
+        """What it serves, and within which limits, as the log tells it; "" before it has started.
+
+        Loop thread.
+        """
+        if self._assembly is None or self._loaded is None:
+            return ""
+        gate = self._assembly.wiring.gate
+        pool = self._assembly.pool
+        facts = {
+            "app": self._loaded.name,
+            "interface": self._loaded.interface,
+            "threads": pool.size if pool is not None else "none",
+            "worker_connections": gate.worker_connections,
+            "max_in_flight": gate.max_in_flight if gate.max_in_flight is not None else "none",
+            "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
+        }
+        return " ".join(f"{name}={value}" for name, value in facts.items())
 
     def load(self) -> LoadedApplication:
         """Import the application, if that has not been done.
@@ -107,13 +127,7 @@ class Server:
             LoadError: it cannot be found, or is no application.
         """
         if self._loaded is None:
-            config = self.config
-            self._loaded = load(
-                config.app,
-                factory=config.factory,
-                app_dir=config.app_dir,
-                interface=config.interface,
-            )
+            self._loaded = load_application(self.config)
         return self._loaded
 
     async def start(self, *, startup_deadline: float | None = None) -> None:
@@ -134,6 +148,7 @@ class Server:
             startup_deadline = time.monotonic() + config.startup_timeout
         try:
             self._check_descriptors()
+            tls = tls_terms(config)
             loaded = self.load()
             lifespan = Lifespan(loaded.application, LifespanMode(config.lifespan))
             if loaded.interface == "asgi":
@@ -141,7 +156,13 @@ class Server:
                 await lifespan.start(max(0.0, startup_deadline - time.monotonic()))
             self._listeners = self._open_listeners()
             self._assembly = assemble(
-                config, loaded, lifespan.state, asyncio.get_running_loop(), self._on_exhausted
+                config,
+                loaded,
+                lifespan.state,
+                asyncio.get_running_loop(),
+                self._on_exhausted,
+                tls=tls,
+                is_shared=self._membership is not None,
             )
             if self._assembly.pool is not None:
                 self._assembly.pool.start()
@@ -152,7 +173,7 @@ class Server:
             raise
         self._assembly.acceptor.open(self._listeners)
         self._move(PhaseEvent.LISTENING)
-        self._announce(loaded)
+        self._announce()
 
     async def serve(self) -> StopReport:
         """Start if need be, and serve until `stop` is called.
@@ -175,7 +196,7 @@ class Server:
         return self.report
 
     def stop(
-        self, *, grace: float | None = None, is_quick: bool = False, is_restart: bool = False
+        self, *, grace: float | None = None, is_quick: bool = False, is_retiring: bool = False
     ) -> None:
         """Begin to stop gracefully, in *grace* seconds at most (default: `graceful_timeout`).
 
@@ -184,8 +205,8 @@ class Server:
         Args:
             grace: seconds.
             is_quick: cut what is in flight now; *grace* is for the application's shutdown.
-            is_restart: another process goes on to serve: WebSockets are closed with 1012 (service
-                restart) in place of 1001 (going away).
+            is_retiring: others serve the same listeners: leave to them whoever is queued, and close
+                WebSockets with 1012 (service restart) in place of 1001 (going away).
 
         Raises:
             StartError: the server has not started.
@@ -202,15 +223,30 @@ class Server:
                 self._assembly,
                 self._listeners,
                 self._lifespan,
-                delay=self.config.shutdown_delay,
+                delay=0.0 if is_retiring else self.config.shutdown_delay,
                 deadline=deadline,
                 is_quick=is_quick,
+                is_retiring=is_retiring,
+                on_unlistened=self._membership.on_unlistened if self._membership else None,
             )
-            if is_restart:
-                self._drain.going_away = RESTARTING
             self._stopping = asyncio.get_running_loop().create_task(self._stop(self._drain))
         else:
             self._drain.hurry(deadline, is_quick=is_quick)
+
+    def call_after(self, requests: int, callback: Callable[[], None]) -> None:
+        """Call *callback* when *requests* more have been answered or cut.  Loop thread, started.
+
+        Raises:
+            StartError: the server has not started.
+        """
+        if self._assembly is None:
+            raise StartError("the server counts no requests before it has started")
+        Countdown(self._assembly.wiring, requests, callback).begin()
+
+    def describe(self, why: str) -> None:
+        """Log what is in flight, *why* first, with stacks of threads and tasks.  Thread: any."""
+        if self._assembly is not None:
+            log_in_flight(self._assembly, why, level=logging.INFO)
 
     def tell_before_end(self) -> None:
         """Log what is in flight, and the access records that wait.  Thread: any.
@@ -222,12 +258,12 @@ class Server:
             return
         with contextlib.suppress(RuntimeError):  # what changes meanwhile cannot be listed
             if self._drain is not None:
-                self._drain.describe()
+                log_in_flight(assembly, TIME_OVER)
             if assembly.recorder is not None:
                 for connection in list(assembly.wiring.connections):
                     exchange = connection.exchange
                     if exchange is not None:
-                        assembly.recorder.record_last(exchange, connection, "the process ended")
+                        assembly.recorder.record_last(exchange, "the process ended")
         if assembly.recorder is not None:
             assembly.recorder.flush()
 
@@ -244,20 +280,7 @@ class Server:
         assembly = self._assembly
         if assembly is None:
             raise StartError("the server has no statistics before it has started")
-        counters = assembly.wiring.counters
-        times = assembly.acceptor.times
-        return ServerStatistics(
-            phase=self._phase,
-            gate=assembly.wiring.gate.statistics(),
-            pool=assembly.pool.statistics() if assembly.pool is not None else None,
-            is_paused=assembly.acceptor.reason is not None,
-            pauses=times.count,
-            paused_seconds={reason.value: spent for reason, spent in times.seconds.items()},
-            queue_length=assembly.acceptor.queue_length(),
-            requests=counters.requests,
-            refused=counters.refused,
-            cut=counters.cut,
-        )
+        return statistics_of(assembly, self._phase)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -275,12 +298,9 @@ class Server:
     # --- the steps
 
     def _open_listeners(self) -> list[Listener]:
-        config = self.config
-        inherited = inherited_listeners()
-        if inherited:
-            return inherited
-        addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
-        return open_listeners(addresses, backlog=config.backlog)
+        if self._membership is not None:
+            return list(self._membership.listeners)
+        return listeners_of(self.config)
 
     def _check_descriptors(self) -> None:
         connections = self.config.worker_connections
@@ -299,22 +319,12 @@ class Server:
         if self._lifespan is not None:
             await self._lifespan.stop(self.config.graceful_timeout)
 
-    def _announce(self, loaded: LoadedApplication) -> None:
-        assert self._assembly is not None  # noqa: S101 - called at the end of start
+    def _announce(self) -> None:
+        if self._membership is not None:
+            return  # the supervisor does, once for all
         for url in self.urls:
             logger.info("listening on %s", url)
-        gate = self._assembly.wiring.gate
-        pool = self._assembly.pool
-        facts: dict[str, Any] = {
-            "pid": os.getpid(),
-            "app": loaded.name,
-            "interface": loaded.interface,
-            "threads": pool.size if pool is not None else "none",
-            "worker_connections": gate.worker_connections,
-            "max_in_flight": gate.max_in_flight if gate.max_in_flight is not None else "none",
-            "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
-        }
-        logger.info("ready %s", " ".join(f"{name}={value}" for name, value in facts.items()))
+        logger.info("ready pid=%d %s", os.getpid(), self.summary)
         if self.config.app is None:
             logger.info("this is the demo; serve your own: asgibridge serve module:app")
 
@@ -329,6 +339,9 @@ class Server:
             self._stopped.set()
 
     def _on_exhausted(self) -> None:
+        if self._membership is not None:
+            self._membership.on_exhausted()
+            return
         logger.critical("all threads are overdue: stopping, so that a fresh process can take over")
         if self._phase is Phase.SERVING:
             self.stop()
@@ -340,6 +353,36 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self._phase.value} {' '.join(self.urls)}>"
+
+
+def load_application(config: Config) -> LoadedApplication:
+    """Import the application that *config* names.
+
+    Raises:
+        LoadError: it cannot be found, or is no application.
+    """
+    return load(
+        config.app, factory=config.factory, app_dir=config.app_dir, interface=config.interface
+    )
+
+
+def listeners_of(config: Config) -> list[Listener]:
+    """Open what *config* names, or adopt what the service manager has opened for this process.
+
+    Raises:
+        BindError: one of them could not be opened or adopted.
+    """
+    inherited = inherited_listeners()
+    if inherited:
+        return inherited
+    addresses = [parse_address(text, default_mode=config.uds_mode) for text in config.addresses]
+    return open_listeners(addresses, backlog=config.backlog)
+
+
+def urls_of(config: Config, listeners: Sequence[Listener]) -> list[str]:
+    """Say where *listeners* are reached, with the scheme that *config* has them speak."""
+    scheme = "http://" if config.ssl_certfile is None else "https://"
+    return [listener.url.replace("http://", scheme, 1) for listener in listeners]
 
 
 def _close_all(listeners: Sequence[Listener]) -> None:

@@ -417,12 +417,12 @@ async def test_one_record_tells_of_the_whole_websocket(caplog: pytest.LogCapture
     assert 0.2 <= float(seconds) < 5
 
 
-@pytest.mark.parametrize(("is_restart", "code"), [(False, 1001), (True, 1012)])
-async def test_stop_says_goodbye_to_both_sides(code: int, *, is_restart: bool) -> None:
+@pytest.mark.parametrize(("is_retiring", "code"), [(False, 1001), (True, 1012)])
+async def test_stop_says_goodbye_to_both_sides(code: int, *, is_retiring: bool) -> None:
     """[ASGI-4] [STOP-1]."""
     app = Recorder()
     async with serving(app) as server, FrameClient.connect(server.urls[0]) as client:
-        server.stop(grace=5.0, is_restart=is_restart)
+        server.stop(grace=5.0, is_retiring=is_retiring)
         got = await client.read()
         assert (got.opcode, got.code) == (CLOSE, code)
         await asyncio.wait_for(app.ended.wait(), PATIENCE)

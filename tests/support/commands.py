@@ -11,6 +11,7 @@ Nothing here polls a port: the command's own log says when it is ready.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,9 +21,18 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["CommandEnded", "RunningCommand", "installed_script", "running_command"]
+__all__ = [
+    "READY",
+    "START_TIMEOUT",
+    "CommandEnded",
+    "RunningCommand",
+    "environment",
+    "installed_script",
+    "running_command",
+    "running_program",
+]
 
 # Seconds.  Importing Django on a loaded machine of two cores takes a few.
 START_TIMEOUT: Final = 40.0
@@ -34,8 +44,15 @@ DRAIN_TIMEOUT: Final = 5.0
 PLACES: Final = frozenset({"--bind", "--fd", "--host", "--port", "--uds"})
 # The whole of it: "address already in use" has "ready " inside.
 READY: Final = "ready pid="
+# What the supervisor says of a worker that comes or goes.
+_WORKER: Final = re.compile(r"worker=\d+ pid=(\d+) (ready|retires|gone|died|killed)\b")
 # Settings of whoever runs the tests would change what the command does.
-FOREIGN_SETTINGS: Final = frozenset({"HOST", "PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID"})
+FOREIGN_SETTINGS: Final = frozenset(
+    {
+        *("HOST", "PORT", "WEB_CONCURRENCY", "LISTEN_FDS", "LISTEN_PID"),
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    }
+)
 
 
 class CommandEnded(Exception):  # noqa: N818 - an event to tell, as EOFError would be
@@ -68,27 +85,30 @@ class _Lines:
         with self._changed:
             return list(self._lines)
 
-    def first_with(self, text: str) -> str | None:
+    def all_with(self, text: str) -> list[str]:
         # Needs: self._changed.
-        return next((line for line in self._lines if text in line), None)
+        return [line for line in self._lines if text in line]
 
-    def wait_for(self, text: str, timeout: float) -> str:
-        """Wait for a line that contains *text*.
+    def wait_for(self, text: str, timeout: float, count: int = 1) -> list[str]:
+        """Wait until *count* lines contain *text*, and answer all that do.
 
         Raises:
-            CommandEnded: the pipe ended without such a line.
-            TimeoutError: *timeout* seconds went by without one.
+            CommandEnded: the pipe ended without so many.
+            TimeoutError: *timeout* seconds went by without so many.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._ended or self.first_with(text), timeout)
-            found = self.first_with(text)
+            self._changed.wait_for(
+                lambda: self._ended or len(self.all_with(text)) >= count, timeout
+            )
+            found = self.all_with(text)
             ended = self._ended
-        if found is not None:
+        if len(found) >= count:
             return found
         log = "\n".join(self.all())
+        wanted = text if count == 1 else f"{text} {count} times"
         if ended:
-            raise CommandEnded(f"the command ended before it logged {text!r}; its log:\n{log}")
-        raise TimeoutError(f"no {text!r} in the log within {timeout} s:\n{log}")
+            raise CommandEnded(f"the command ended before it logged {wanted!r}; its log:\n{log}")
+        raise TimeoutError(f"no {wanted!r} in the log within {timeout} s:\n{log}")
 
     def join(self, timeout: float) -> bool:
         """Say whether the end of the pipe was met within *timeout* seconds."""
@@ -138,7 +158,49 @@ class RunningCommand:
             CommandEnded: stderr ended without such a line.
             TimeoutError: *timeout* seconds went by without one.
         """
-        return self._stderr.wait_for(text, timeout)
+        return self._stderr.wait_for(text, timeout)[0]
+
+    def wait_for_lines(self, text: str, count: int, timeout: float = 10.0) -> list[str]:
+        """Wait until *count* lines on stderr contain *text*, and answer all that do.
+
+        Raises:
+            CommandEnded: stderr ended without so many.
+            TimeoutError: *timeout* seconds went by without so many.
+        """
+        return self._stderr.wait_for(text, timeout, count)
+
+    def wait_for_output(self, text: str, timeout: float = 10.0) -> str:
+        """Wait for the first line on stdout that contains *text*, and answer it.
+
+        Raises:
+            CommandEnded: stdout ended without such a line.
+            TimeoutError: *timeout* seconds went by without one.
+        """
+        return self._stdout.wait_for(text, timeout)[0]
+
+    @property
+    def log(self) -> str:
+        """What it wrote to stderr until now, as one text."""
+        return "\n".join(self.log_lines)
+
+    @property
+    def workers(self) -> list[int]:
+        """The workers that serve, as its log tells: ready, and neither gone nor told to go."""
+        serving: list[int] = []
+        for line in self.log_lines:
+            told = _WORKER.search(line)
+            if told is None:
+                continue
+            pid, what = int(told[1]), told[2]
+            if what == "ready":
+                serving.append(pid)
+            elif pid in serving:
+                serving.remove(pid)
+        return serving
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the command and all it has started, as a terminal does."""
+        os.killpg(self._process.pid, number)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the command alone, as a service manager does."""
@@ -181,7 +243,7 @@ def installed_script() -> Path:
     return script
 
 
-def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
     """Answer the environment of the tests, without settings for a server, and with *extra*."""
     kept = {
         name: value
@@ -198,37 +260,73 @@ def running_command(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stop_timeout: float = STOP_TIMEOUT,
+    until: str = READY,
 ) -> Iterator[RunningCommand]:
     """Run `asgibridge serve` with *args* until the block is left, ready when it is entered.
 
-    Listens on a free port of 127.0.0.1 unless *args* say where.  It leads a process group of its
-    own, so that a signal for the tests does not reach it and nothing that it starts is left over.
+    Listens on a free port of 127.0.0.1 unless *args* say where.
 
     Args:
         *args: options and the application, as after `asgibridge serve`.
         cwd: where it starts; the directory of the tests' caller by default.
         env: variables beside those of the tests.
         stop_timeout: seconds between SIGTERM and SIGKILL when the block is left.
+        until: what its log has said when the block is entered.
 
     Raises:
         CommandEnded: it ended before it was ready; the message carries its log.
         TimeoutError: it was not ready in time.
     """
     place = () if any(arg.split("=", 1)[0] in PLACES for arg in args) else ("--port", "0")
+    words = [str(installed_script()), "serve", *place, *args]
+    with running_program(
+        words, cwd=cwd, env=env, stop_timeout=stop_timeout, until=until
+    ) as command:
+        yield command
+
+
+@contextmanager
+def running_program(
+    words: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stop_timeout: float = STOP_TIMEOUT,
+    until: str = READY,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[RunningCommand]:
+    """Run any program that serves, a script that calls `asgibridge.run`, say.
+
+    It leads a process group of its own, so that a signal for the tests does not reach it and
+    nothing that it starts is left over.
+
+    Args:
+        words: the program and its arguments.
+        cwd: as for `running_command`, like the others.
+        env: same.
+        stop_timeout: same.
+        until: same.
+        pass_fds: descriptors that it inherits.
+
+    Raises:
+        CommandEnded: it ended before it was ready; the message carries its log.
+        TimeoutError: it was not ready in time.
+    """
     with subprocess.Popen(
-        [str(installed_script()), "serve", *place, *args],
+        words,
         cwd=cwd,
-        env=_environment(env),
+        env=environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="backslashreplace",
         process_group=0,
+        pass_fds=pass_fds,
     ) as process:
         command = RunningCommand(process)
         try:
-            command.wait_for_log(READY, START_TIMEOUT)
+            command.wait_for_log(until, START_TIMEOUT)
             yield command
         finally:
             command.end(stop_timeout)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Awaitable, Iterable, Sequence
 
-    from asgibridge.interfaces import Client, Exchange, ServerAddress, WebSocket
+    from asgibridge.interfaces import Client, Exchange, ServerAddress, Tls, WebSocket
 
 __all__ = ["FakeExchange", "FakeWebSocket"]
 
@@ -58,12 +58,15 @@ class FakeExchange:
         body: bytes = b"",
         client: Client = ("192.0.2.7", 4711),
         server: ServerAddress = ("127.0.0.1", 8000),
+        scheme: str = "http",
     ) -> None:
         """Open an exchange for a request that has been read."""
         self.head = RequestHead(method, target, version, list(headers))
         self.response = Response(self.head, NoDefaults())
         self.client = client
         self.server = server
+        self.scheme = scheme
+        self.tls: Tls | None = None
         self.is_gone = False
         self.is_body_complete = True
         self.sent = b""

@@ -61,7 +61,7 @@ def test_every_setting_has_a_flag_that_reaches_the_configuration(name: str) -> N
     words: list[str] = []
     for each, text in {name: SAMPLES[name][0], **COMPANIONS.get(name, {})}.items():
         words += as_words(OPTIONS[each], text)
-    value = SAMPLES[name][1]
+    value = "(hidden)" if OPTIONS[name].kind.is_secret else SAMPLES[name][1]
     found = listed(*words)[name]
     assert found["value"] == (list(value) if isinstance(value, tuple) else value)
     assert found["origin"] != "default"
@@ -81,6 +81,13 @@ def test_common_flags_have_short_forms(
 ) -> None:
     (directory / "test.toml").write_text("threads = 3\n")
     assert listed(*words)[name]["value"] == value
+
+
+@pytest.mark.parametrize("command", ["serve", "check"])
+def test_a_certificate_that_cannot_be_read_is_said_before_anything_starts(command: str) -> None:
+    result = run(command, "--ssl-certfile", "/no/cert.pem")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("asgibridge: ssl_certfile /no/cert.pem: cannot read it: ")
 
 
 def test_nothing_given_is_all_defaults() -> None:

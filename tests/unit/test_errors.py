@@ -18,7 +18,10 @@ def test_everything_raised_on_purpose_has_one_root() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [errors.LoadError, errors.ApplicationRaised, errors.BindError, errors.LifespanFailed],
+    [
+        *(errors.LoadError, errors.ApplicationRaised, errors.BindError, errors.LifespanFailed),
+        errors.WorkerFailed,
+    ],
 )
 def test_whatever_fails_a_start_can_be_caught_as_that(error: type[Exception]) -> None:
     assert issubclass(error, errors.StartError)
@@ -28,6 +31,11 @@ def test_settings_error_lists_each_mistake_on_a_line() -> None:
     error = errors.SettingsError(["port: no", "host: no"])
     assert error.mistakes == ("port: no", "host: no")
     assert str(error) == "port: no\nhost: no"
+
+
+def test_workers_that_failed_leave_their_last_words() -> None:
+    error = errors.WorkerFailed("it broke; mend it", "Traceback ...\n")
+    assert (str(error), error.trace) == ("it broke; mend it", "Traceback ...\n")
 
 
 def test_illegal_move_names_both_sides() -> None:

@@ -28,6 +28,7 @@ def test_usage_shows_how_the_flag_is_written(name: str, expected: str) -> None:
         ("port", "[default 8000, ASGIBRIDGE_PORT or PORT]"),
         ("max_body_size", "[default 1g, ASGIBRIDGE_MAX_BODY_SIZE]"),
         ("bind", "[ASGIBRIDGE_BIND]"),
+        ("forwarded_allow_ips", "[default 127.0.0.1,::1, FORWARDED_ALLOW_IPS]"),
     ],
 )
 def test_the_note_shows_default_and_variables(name: str, expected: str) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if not OPTIONS[name].kind.is_secret])
 def test_the_toml_listing_is_a_file_that_says_the_same(name: str, tmp_path: Path) -> None:
     (tmp_path / "test.env").write_text("")
     given = {name: SAMPLES[name][0], **COMPANIONS.get(name, {})}
@@ -52,6 +52,17 @@ def test_the_json_listing_has_native_values(tmp_path: Path) -> None:
     assert listed["keep_alive"] == {"value": 120.0, "origin": "flag --keep-alive"}
     assert listed["bind"] == {"value": ["a:1"], "origin": "flag --bind"}
     assert listed["threads"] == {"value": None, "origin": "default"}
+
+
+def test_no_listing_shows_a_secret(tmp_path: Path) -> None:
+    given = {"ssl_certfile": "cert.pem", "ssl_keyfile_password": "open sesame"}
+    resolved = resolve(given, {}, directory=tmp_path)
+    for report in REPORTS.values():
+        listing = report(resolved.config, resolved.origins)
+        assert "sesame" not in listing
+        assert "(hidden)" in listing
+    (tmp_path / "asgibridge.toml").write_text(as_toml(resolved.config, resolved.origins))
+    assert resolve({}, {}, directory=tmp_path).config.ssl_certfile == "cert.pem"
 
 
 def test_an_application_object_is_listed_by_its_name(tmp_path: Path) -> None:

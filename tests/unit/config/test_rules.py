@@ -40,6 +40,51 @@ def test_the_defaults_go_together() -> None:
             {"uds_mode": 0o660},
             "<uds_mode>: there is no Unix socket to apply it to; add uds or remove it",
         ),
+        ({"reload": True, "workers": 2}, "<reload>: it restarts one worker; remove <workers>"),
+        (
+            {"reload": True, "preload": True},
+            ("<reload>: it needs an application that is imported anew each time; remove <preload>"),
+        ),
+        (
+            {"reload": True, "app": print},
+            (
+                "<reload>: an object cannot be imported anew; name the application as "
+                "module:attribute"
+            ),
+        ),
+        (
+            {"max_requests_jitter": 5},
+            ("<max_requests_jitter>: there is no number to vary; add max_requests or remove it"),
+        ),
+        (
+            {"max_lifetime": 5.0, "min_lifetime": 6.0},
+            (
+                "<max_lifetime>: 5s is over before <min_lifetime> at 6s; raise the first or lower "
+                "the second"
+            ),
+        ),
+        (
+            {"ssl_keyfile": "key.pem"},
+            "<ssl_keyfile>: there is no certificate to go with it; add ssl_certfile",
+        ),
+        (
+            {"ssl_cert_reqs": "required"},
+            "<ssl_cert_reqs>: nothing speaks TLS; add ssl_certfile",
+        ),
+        (
+            {"ssl_certfile": "cert.pem", "ssl_cert_reqs": "required"},
+            (
+                "<ssl_cert_reqs>: there is nothing to check client certificates against; add "
+                "ssl_ca_certs"
+            ),
+        ),
+        (
+            {"ssl_certfile": "cert.pem", "ssl_ca_certs": "authority.pem"},
+            (
+                "<ssl_ca_certs>: no client is asked for a certificate; set ssl_cert_reqs to "
+                "required or optional, or remove it"
+            ),
+        ),
         ({"factory": True}, "<factory>: there is no factory to call; name it as module:function"),
         (
             {"interface": "wsgi", "lifespan": "on"},

@@ -292,3 +292,20 @@ def test_bad_addresses_are_reported_with_their_origin(directory: Path) -> None:
     assert mistakes_of({}, environ, directory=directory, check_address=check) == (
         "environment ASGIBRIDGE_BIND: bad address; write a good one",
     )
+
+
+def test_web_concurrency_is_honoured_between_our_variable_and_the_file(directory: Path) -> None:
+    write_toml(directory, {"workers": "2"})
+    environ = {"WEB_CONCURRENCY": "3"}
+    assert seen(resolve({}, environ, directory=directory), "workers") == (
+        3,
+        "environment WEB_CONCURRENCY",
+    )
+    both = {**environ, "ASGIBRIDGE_WORKERS": "4"}
+    assert resolve({}, both, directory=directory).config.workers == 4
+    assert mistakes_of({}, {"WEB_CONCURRENCY": "many"}, directory=directory) == (
+        (
+            "environment WEB_CONCURRENCY: 'many' is not a whole number; give a whole number from "
+            "1 to 256"
+        ),
+    )

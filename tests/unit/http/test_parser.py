@@ -168,3 +168,32 @@ def test_chunk_framing_is_bounded_by_the_data_in_it() -> None:
 
     assert found.body_bytes == 1000
     assert refusal.value.status == 431
+
+
+def head_with(size: int) -> bytes:
+    """A request with one header line of *size* bytes, its line end included."""
+    line = b"X: " + b"a" * (size - len(b"X: \r\n")) + b"\r\n"
+    return b"GET / HTTP/1.1\r\nHost: a\r\n" + line + b"B: c\r\n\r\n"
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000], ids=["byte by byte", "in pieces", "whole"])
+def test_a_header_line_may_be_as_long_as_its_limit(step: int) -> None:
+    found = parser(max_header_size=200)
+
+    def read(data: bytes) -> None:
+        for start in range(0, len(data), step):
+            found.feed(data[start : start + step])
+
+    read(head_with(200))
+    assert found.is_complete
+    found.start_next()
+    with pytest.raises(BadRequest, match="larger than 200 bytes") as refusal:
+        read(head_with(201))
+    assert refusal.value.status == 431
+
+
+def test_a_long_head_of_short_lines_passes_a_limit_on_lines() -> None:
+    found = parser(max_header_size=50)
+    lines = b"".join(b"X-%d: y\r\n" % number for number in range(50))
+    found.feed(b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+    assert found.is_complete

@@ -96,6 +96,11 @@ def test_atom_shows_its_value(monkeypatch: pytest.MonkeyPatch, atom: str, expect
     assert compile_format(atom)(make_record()) == expected
 
 
+def test_headers_of_wsgi_responses_are_text() -> None:
+    record = make_record(response_headers=[("Content-Type", "text/caf\xe9"), ("X-A", "b")])
+    assert compile_format("%({x-a}o)s %({content-type}o)s")(record) == r"b text/caf\xe9"
+
+
 @pytest.mark.parametrize(
     ("atom", "changes", "expected"),
     [

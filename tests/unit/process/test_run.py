@@ -1,39 +1,42 @@
-"""What the composition root decides by itself; how processes end is in tests/system."""
+"""Which kind of process the settings ask for; what becomes of it is in tests/system."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import sys
+import threading
 
 import pytest
-import uvloop
 
+import asgibridge
 from asgibridge.errors import StartError
-from asgibridge.process.run import _log_loop_trouble, loop_factory
 
 
-def test_loops_by_name() -> None:
-    assert loop_factory("uvloop") is uvloop.new_event_loop
-    assert loop_factory("auto") is uvloop.new_event_loop
-    assert loop_factory("asyncio") is asyncio.new_event_loop
+async def app(scope: object, receive: object, send: object) -> None:
+    """Never called."""
 
 
-def test_without_uvloop_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "uvloop", None)
-    assert loop_factory("auto") is asyncio.new_event_loop
-    with pytest.raises(StartError, match="pip install uvloop"):
-        loop_factory("uvloop")
+def test_only_the_main_thread_can_serve() -> None:
+    raised: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            asgibridge.run(app, port=0)
+        except StartError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert "only the main thread hears signals" in str(raised[0])
 
 
-async def test_what_the_loop_catches_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    failed = ZeroDivisionError("division by zero")
-    context = {"message": "Exception in callback", "exception": failed, "handle": "<the handle>"}
-    with caplog.at_level(logging.ERROR, "asgibridge"):
-        _log_loop_trouble(asyncio.get_running_loop(), context)
-        _log_loop_trouble(asyncio.get_running_loop(), {})
-    first, second = caplog.records
-    assert first.getMessage() == "Exception in callback: '<the handle>'"
-    assert first.exc_info is not None
-    assert first.exc_info[1] is failed
-    assert second.getMessage() == "error in the loop"
+def test_workers_are_not_forked_beside_other_threads() -> None:
+    """A child would have their locks, and not them."""
+    is_over = threading.Event()
+    thread = threading.Thread(target=is_over.wait, name="somebody-else")
+    thread.start()
+    try:
+        with pytest.raises(StartError, match=r"somebody-else.* without preload"):
+            asgibridge.run(app, port=0, workers=2)
+    finally:
+        is_over.set()
+        thread.join()

@@ -1,0 +1,130 @@
+"""Shared memory in which each worker says how it is: one slot each, a single writer, no locks.
+
+An anonymous mapping, made before the workers are forked; no file, and gone with the last process.
+A slot is a row of 64-bit words behind a checksum.  Writers never wait.  A reader that meets a slot
+while it is being written sees that the checksum does not fit, and looks again; one whose writer has
+died in the middle stays unreadable until its next owner writes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from dataclasses import dataclass, fields
+from typing import Final
+
+from asgibridge.net.wiring import BUCKETS
+
+__all__ = ["Scoreboard", "Slot", "WorkerStatus"]
+
+# Looks at a slot that is being written, before it counts as torn.  A write takes a microsecond.
+_LOOKS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One worker at one moment.
+
+    Attributes:
+        pid: its process.
+        generation: of the configuration it serves.
+        phase: number of its `Phase`, in the order of their definition.
+        started: when it was ready, by `time.monotonic()`; 0 before.
+        heartbeat: when its loop last turned, likewise.
+        requests, refused, cut: as in `ServerStatistics`.
+        accepted: connections since the start.
+        bytes_sent: of response bodies.
+        open, in_flight, parked, idle: as in `GateStatistics`.
+        pauses: how often the listeners were not watched for want of room.
+        paused_worker_connections, paused_max_in_flight, paused_resources: for how many seconds, by
+            reason.
+        threads, busy, queued, overdue: of the pool; 0 for an ASGI application.
+        request_seconds: spent on requests in all.
+        request_times: count of requests by bucket; see `net.wiring.BUCKETS`.
+    """
+
+    pid: int
+    generation: int = 0
+    phase: int = 0
+    started: float = 0.0
+    heartbeat: float = 0.0
+    requests: int = 0
+    refused: int = 0
+    cut: int = 0
+    accepted: int = 0
+    bytes_sent: int = 0
+    open: int = 0
+    in_flight: int = 0
+    parked: int = 0
+    idle: int = 0
+    pauses: int = 0
+    paused_worker_connections: float = 0.0
+    paused_max_in_flight: float = 0.0
+    paused_resources: float = 0.0
+    threads: int = 0
+    busy: int = 0
+    queued: int = 0
+    overdue: int = 0
+    request_seconds: float = 0.0
+    request_times: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
+
+
+_NAMES: Final = tuple(field.name for field in fields(WorkerStatus))[:-1]
+_FORMAT: Final = struct.Struct(
+    "=Q"
+    + "".join("d" if field.type == "float" else "Q" for field in fields(WorkerStatus)[:-1])
+    + f"{len(BUCKETS) + 1}Q"
+)
+_CHECKSUM: Final = struct.Struct("=Q")
+
+
+class Slot:
+    """One worker's part of the board."""
+
+    def __init__(self, memory: mmap.mmap, index: int) -> None:
+        """Look at slot *index* of *memory*."""
+        self._memory = memory
+        self._begin = index * _FORMAT.size
+        self.index = index
+
+    def write(self, status: WorkerStatus) -> None:
+        """Publish *status*.  Only the slot's owner does."""
+        values = (getattr(status, name) for name in _NAMES)
+        words = bytearray(_FORMAT.pack(0, *values, *status.request_times))
+        _CHECKSUM.pack_into(words, 0, _checksum(words))
+        self._memory[self._begin : self._begin + _FORMAT.size] = bytes(words)
+
+    def read(self, pid: int) -> WorkerStatus | None:
+        """Return what the process *pid* wrote last.
+
+        Returns:
+            None if it has written nothing yet, the slot still being that of another, or if it died
+            while writing.
+        """
+        for _ in range(_LOOKS):
+            words = self._memory[self._begin : self._begin + _FORMAT.size]
+            checksum, *values = _FORMAT.unpack(words)
+            if checksum == _checksum(words):
+                break
+        else:
+            return None
+        single = len(_NAMES)
+        status = WorkerStatus(
+            **dict(zip(_NAMES, values[:single], strict=True)), request_times=tuple(values[single:])
+        )
+        return status if status.pid == pid else None
+
+
+class Scoreboard:
+    """All slots.  Made once, before the first fork."""
+
+    def __init__(self, size: int) -> None:
+        """Make *size* empty slots; memory is taken by those that are written to."""
+        self._memory = mmap.mmap(-1, size * _FORMAT.size)
+        self.slots = tuple(Slot(self._memory, index) for index in range(size))
+
+
+def _checksum(words: bytes | bytearray) -> int:
+    # Not 0 even for zeros: an empty slot is no valid one.
+    return zlib.crc32(memoryview(words)[_CHECKSUM.size :]) ^ 0xA5A5A5A5

@@ -1,0 +1,249 @@
+"""One HTTP/1.1 client on a raw socket that tells exactly how a request failed.
+
+What a library hides matters here: whether the connection was used before, and whether a byte of
+the answer had come.  RFC 9112, section 9.3.1, lets a client repeat a request when a connection that
+it used before ends without a byte; that is done once and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import time
+from dataclasses import dataclass
+from typing import Final, cast
+
+__all__ = ["Answer", "Broken", "Cause", "Client", "Result", "parse"]
+
+# Seconds for a connection and for an answer: a busy machine is no error.
+TIMEOUT: Final = 10.0
+
+
+class Cause(enum.StrEnum):
+    """How a request failed."""
+
+    REFUSED = "refused"
+    NOT_CONNECTED = "not connected"
+    CLOSED = "closed before a byte"
+    RESET = "reset before a byte"
+    CUT = "cut in the answer"
+    STATUS = "status 500 or above"
+    WRONG = "wrong answer"
+    TIMEOUT = "no answer in time"
+
+
+UNANSWERED: Final = frozenset({Cause.CLOSED, Cause.RESET})
+
+
+class Broken(Exception):  # noqa: N818  (a fact, like the names in asgibridge.errors)
+    """A request got no good answer."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    worker: str
+    """What the application calls its process; empty when something else answered."""
+    keeps_alive: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """One request from the wish to its end, a repetition included; times of CLOCK_MONOTONIC."""
+
+    started: float
+    ended: float
+    worker: str = ""
+    failed: Cause | None = None
+    repeated: Cause | None = None
+    """Why it was sent a second time, on a connection of its own; None: it was not."""
+    repeated_after: float = 0.0
+    """Seconds from the first sending to the end of that connection: a race takes next to none."""
+
+
+def parse(received: bytes) -> Answer | None:
+    """Read an answer with a Content-Length; None while it is not complete.
+
+    Raises:
+        Broken: These bytes are no such answer.
+    """
+    head, end, body = received.partition(b"\r\n\r\n")
+    if not end:
+        return None
+    first, *lines = head.split(b"\r\n")
+    headers = {
+        name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)
+    }
+    try:
+        version, status, *_ = first.split(b" ", 2)
+        expected = int(headers[b"content-length"])
+        answer = Answer(
+            status=int(status),
+            worker=headers.get(b"x-worker", b"").decode("latin-1"),
+            keeps_alive=version == b"HTTP/1.1"
+            and headers.get(b"connection", b"").lower() != b"close",
+        )
+    except (KeyError, ValueError) as error:
+        raise Broken(Cause.WRONG) from error
+    if len(body) > expected:
+        raise Broken(Cause.WRONG)
+    return answer if len(body) == expected else None
+
+
+class _Wire(asyncio.Protocol):
+    """One connection: what has arrived, and whether and how it ended."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.is_over = False
+        self.is_reset = False
+        self.uses = 0
+        self._news = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        self._news.set()
+
+    def eof_received(self) -> bool:
+        self.is_over = True
+        self._news.set()
+        return False  # close
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_reset = self.is_reset or exc is not None
+        self.is_over = True
+        self._news.set()
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send *request* and wait for the whole answer.
+
+        Raises:
+            Broken: There was none, or not all of it, in time.
+        """
+        if self._transport is None:
+            raise AssertionError("ask() before the connection")
+        self.uses += 1
+        self.received.clear()
+        self._transport.write(request)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return await self._answer()
+        except TimeoutError as error:
+            raise Broken(Cause.TIMEOUT) from error
+
+    async def _answer(self) -> Answer:
+        while True:
+            answer = parse(bytes(self.received))
+            if answer is not None:
+                return answer
+            if self.is_over:
+                raise Broken(self._end())
+            self._news.clear()
+            await self._news.wait()
+
+    def _end(self) -> Cause:
+        """Say how the connection ended before the answer did."""
+        if self.received:
+            return Cause.CUT
+        return Cause.RESET if self.is_reset else Cause.CLOSED
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Client:
+    """Sends one request after the other, as a browser or a proxy would."""
+
+    def __init__(self, port: int, *, is_kept: bool) -> None:
+        """Say where to; *is_kept*: use a connection for as long as the server lets us."""
+        self._port = port
+        self._is_kept = is_kept
+        self._wire: _Wire | None = None
+        self.closed_idle = 0
+        """Kept connections that were found closed before a request was sent: no harm."""
+
+    async def request(self, path: str) -> Result:
+        """Ask for *path*; never raises for what the server does."""
+        started = time.monotonic()
+        result = Result(started=started, ended=started)
+        try:
+            answer = await self._ask(_request(path, is_kept=self._is_kept), result)
+            result.worker = answer.worker
+            result.failed = _judge(answer)
+        except Broken as broken:
+            result.failed = broken.cause
+        result.ended = time.monotonic()
+        return result
+
+    async def _ask(self, request: bytes, result: Result) -> Answer:
+        wire = await self._connected()
+        sent = time.monotonic()
+        try:
+            return await self._exchange(wire, request)
+        except Broken as broken:
+            if wire.uses == 1 or broken.cause not in UNANSWERED:
+                raise
+            result.repeated = broken.cause
+            result.repeated_after = time.monotonic() - sent
+        return await self._exchange(await self._connected(), request)
+
+    async def _exchange(self, wire: _Wire, request: bytes) -> Answer:
+        try:
+            answer = await wire.ask(request)
+        except Broken:
+            self.close()
+            raise
+        if not (self._is_kept and answer.keeps_alive):
+            self.close()
+        return answer
+
+    async def _connected(self) -> _Wire:
+        """Return the connection that we have, if it still stands, or a fresh one.
+
+        Raises:
+            Broken: There is none to be had.
+        """
+        if self._wire is not None:
+            if not self._wire.is_over:
+                return self._wire
+            self.closed_idle += 1
+            self.close()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                loop = asyncio.get_running_loop()
+                _, self._wire = await loop.create_connection(_Wire, "127.0.0.1", self._port)
+        except ConnectionRefusedError as error:
+            raise Broken(Cause.REFUSED) from error
+        except OSError as error:  # a timeout is one as well
+            raise Broken(Cause.NOT_CONNECTED) from error
+        return self._wire
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+
+def _request(path: str, *, is_kept: bool) -> bytes:
+    """Build the bytes of a GET."""
+    close = "" if is_kept else "Connection: close\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}\r\n".encode()
+
+
+def _judge(answer: Answer) -> Cause | None:
+    """Say what is wrong with a complete *answer*."""
+    if answer.status >= 500:
+        return Cause.STATUS
+    return None if answer.status == 200 else Cause.WRONG
