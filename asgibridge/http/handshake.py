@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["bad_handshake", "check_handshake", "offered", "render_switch", "wants_websocket"]
 
-# RFC 6455 §4.2.2 and §4.4 want the version, RFC 9110 §15.5.22 the protocol.
+# RFC 6455 §4.2.2 and §4.4 want the version, RFC 9110 §15.5.22 the protocol, §7.8 the option.
 _VERSION_LINE: Final = b"Sec-WebSocket-Version: 13\r\n"
-_UPGRADE_LINES: Final = b"Upgrade: websocket\r\n" + _VERSION_LINE
+_UPGRADE_LINES: Final = b"Upgrade: websocket\r\nConnection: upgrade\r\n" + _VERSION_LINE
 # What the handshake itself says.  The subprotocol is an argument of its own (ASGI).
 _OURS: Final = frozenset(
     {b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol"}

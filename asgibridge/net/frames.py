@@ -15,7 +15,7 @@ try:
 except ImportError:  # pragma: no cover - installed without a compiler
     from websockets.utils import apply_mask
 
-__all__ = ["INCOMPLETE", "apply_mask", "measure", "render_head"]
+__all__ = ["INCOMPLETE", "measure", "render_head", "unmask"]
 
 # FIN and the opcode (RFC 6455 §5.2).
 PLAIN_TEXT: Final = 0x81
@@ -28,6 +28,8 @@ _MEDIUM: Final = 126  # in place of the length: two bytes follow
 _LONG: Final = 127  # eight
 _MAX_MEDIUM: Final = 0xFFFF
 _MASK_SIZE: Final = 4
+# Payloads are copied before they are unmasked up to here; beyond, a view costs less than a copy.
+_MAX_COPIED: Final = 8192
 _SHORT_HEADS: Final = {
     first: [bytes((first, size)) for size in range(_MEDIUM)] for first in (PLAIN_TEXT, PLAIN_BINARY)
 }
@@ -54,6 +56,15 @@ def measure(buffer: bytes | bytearray, start: int, stop: int) -> tuple[int, int]
     if second & MASKED:
         payload += _MASK_SIZE
     return payload, payload + length
+
+
+def unmask(buffer: bytes | bytearray, payload: int, end: int) -> bytes:
+    """Return what lies between *payload* and *end*, behind its mask, without it."""
+    mask = buffer[payload - _MASK_SIZE : payload]
+    if end - payload > _MAX_COPIED:
+        with memoryview(buffer) as view, view[payload:end] as masked:
+            return apply_mask(masked, mask)
+    return apply_mask(buffer[payload:end], mask)
 
 
 def render_head(first: int, size: int) -> bytes:

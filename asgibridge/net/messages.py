@@ -12,7 +12,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 
 from asgibridge.http.lifecycle import WEBSOCKET_MOVES, WebSocketEvent, WebSocketStage
-from asgibridge.net.frames import MASKED, PLAIN, PLAIN_TEXT, apply_mask, measure
+from asgibridge.net.frames import MASKED, PLAIN, PLAIN_TEXT, measure, unmask
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -146,7 +146,7 @@ class MessageReader(asyncio.Protocol):
                     if end > stop:
                         self._needed = end - start
                         break
-                    data = apply_mask(buffer[payload:end], buffer[payload - 4 : payload])
+                    data = unmask(buffer, payload, end)
                     self._deliver(data, is_text=buffer[start] == PLAIN_TEXT)
                     start = end
                 else:

@@ -14,6 +14,7 @@ import pytest
 from apps.websocket_cases import Recorder, accepting, echo, hello_or_echo
 from support.clients import RawClient
 from support.serving import clients_of, serving
+from support.tls import TlsClient, issue
 from support.waiting import until
 from support.websockets import (
     BINARY,
@@ -120,7 +121,7 @@ async def test_bad_handshake_is_refused_with_the_version(request_: bytes, status
         answer = await client.request(request_)
         assert answer.status == status
         assert answer.header("sec-websocket-version") == "13"
-        assert answer.header("connection") == "close"
+        assert answer.values("connection") == ["close", "upgrade"][: 1 + (status == 426)]
         assert answer.header("upgrade") == ("websocket" if status == 426 else None)
         assert await client.read_until_eof() == b""
         await until(lambda: server.statistics().refused == 1)
@@ -475,3 +476,77 @@ async def test_a_client_that_closes_badly_learns_the_reason() -> None:
                 await client.recv()
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
+
+
+# --- under TLS
+
+
+async def test_a_websocket_under_tls_is_served_like_any_other() -> None:
+    """[ASGI-4] The scheme is wss, and what is known of the TLS is told."""
+    app = Recorder()
+    async with serving(app, **issue().settings) as server:
+        url = server.urls[0].replace("https:", "wss:")
+        async with connect(url, ssl=issue().trust(), max_size=None) as client:
+            for message in ("hello", "grüße " * 200_000, bytes(3_000_000)):
+                await client.send(message)
+                assert await client.recv() == message
+            await asyncio.wait_for(await client.ping(), PATIENCE)
+            await client.close(3001, "bye")
+        await asyncio.wait_for(app.ended.wait(), PATIENCE)
+        assert app.end == (3001, "bye")
+        await until(lambda: server.statistics().gate.open == 0)
+        assert (server.statistics().requests, server.statistics().cut) == (1, 0)
+    (scope,) = app.scopes
+    assert scope["scheme"] == "wss"
+    assert scope["extensions"].keys() == {"websocket.http.response", "tls"}
+
+
+async def test_end_under_tls_is_a_close_frame_and_then_that_of_tls() -> None:
+    async with serving(echo, ws_max_size=1000, **issue().settings) as server:
+        for sent, code in (
+            (frame(CLOSE, close_payload(1000)), 1000),
+            (frame(BINARY, bytes(1001)), 1009),
+            (frame(TEXT, b"\xff"), 1007),
+            (b"garbage that is no frame", 1002),
+        ):
+            async with TlsClient.secure(server.urls[0]) as raw:
+                client = FrameClient(raw, await raw.request(handshake() + sent))
+                assert client.response.status == 101
+                assert (await client.read()).code == code
+                assert await client.is_ended()
+                assert raw.has_goodbye
+        async with TlsClient.secure(server.urls[0]) as raw:
+            client = FrameClient(raw, await raw.request(handshake()))
+            server.stop(grace=5.0)
+            assert (await client.read()).code == 1001
+            await client.send(CLOSE, close_payload(1001))
+            assert await client.is_ended()
+            await asyncio.wait_for(server.wait_stopped(), PATIENCE)
+
+
+async def test_slow_reader_under_tls_makes_the_application_wait() -> None:
+    """[ASGI-4]."""
+    sent = 0
+    large = 32 << 20
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal sent
+        await send({"type": "websocket.accept"})
+        while sent < large:
+            await send({"type": "websocket.send", "bytes": bytes(65536)})
+            sent += 65536
+
+    async with (
+        serving(app, **issue().settings) as server,
+        TlsClient.secure(server.urls[0], receive_buffer=65536) as raw,
+    ):
+        client = FrameClient(raw, await raw.request(handshake()))
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.1)
+        assert sent < 16 << 20
+        read = 0
+        while (got := await client.read()).opcode == BINARY:
+            read += len(got.payload)
+        assert read == large

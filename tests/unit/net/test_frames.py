@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.websockets import BINARY, TEXT, frame
 from websockets.frames import Frame, Opcode
 
-from asgibridge.net.frames import INCOMPLETE, PLAIN, apply_mask, measure, render_head
+from asgibridge.net.frames import INCOMPLETE, PLAIN, measure, render_head, unmask
 
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 70000)
 
@@ -47,4 +47,14 @@ def test_mask_is_taken_off(payload: bytes) -> None:
     made = frame(BINARY, payload)
     start, end = measure(made, 0, len(made))
     assert made[0] in PLAIN
-    assert apply_mask(made[start:end], made[start - 4 : start]) == payload
+    assert unmask(made, start, end) == payload
+
+
+@pytest.mark.parametrize("size", [8191, 8192, 8193, 100_000])
+def test_mask_is_taken_off_large_payloads_without_holding_the_buffer(size: int) -> None:
+    payload = bytes(range(256)) * (size // 256 + 1)
+    buffer = bytearray(b"before" + frame(BINARY, payload[:size]) + b"behind")
+    start, end = measure(buffer, 6, len(buffer))
+    assert unmask(buffer, start, end) == payload[:size]
+    del buffer[:end]
+    assert buffer == b"behind"

@@ -194,7 +194,9 @@ def test_a_client_that_has_to_wait_for_the_application_is_not_given_up() -> None
 def test_the_application_says_goodbye_and_the_client_answers() -> None:
     with WebSocketRig() as rig:
         rig.accept()
+        rig.receive(frame(TEXT, b"not taken"))
         rig.websocket.close(3000, "done")
+        assert rig.messages == []
         assert rig.written == goodbye(3000, "done")
         rig.receive(frame(TEXT, b"still talking"))
         assert rig.messages == []
