@@ -228,7 +228,9 @@ def _tally_of(crowd: Crowd) -> Tally:
 def _left(leader: int) -> int:
     """Return how many processes of an ended server are still there after a moment."""
     deadline = time.monotonic() + LEAVE_SECONDS
-    while (left := len(measure.process_tree(leader))) and time.monotonic() < deadline:
+    while left := sum(not process.is_zombie for process in measure.process_tree(leader)):
+        if time.monotonic() > deadline:
+            break
         time.sleep(POLL_INTERVAL)
     return left
 

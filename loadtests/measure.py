@@ -42,6 +42,8 @@ class Process:
     pid: int
     parent: int
     session: int
+    is_zombie: bool
+    """Whether it has ended, and nobody has waited for it yet."""
     own_seconds: float
     """CPU time of its threads, those that have ended included."""
     reaped_seconds: float
@@ -60,6 +62,7 @@ def parse_stat(text: str) -> Process:
         pid=pid,
         parent=int(rest[1]),
         session=int(rest[3]),
+        is_zombie=rest[0] == "Z",
         own_seconds=(utime + stime) / TICKS_PER_SECOND,
         reaped_seconds=(cutime + cstime) / TICKS_PER_SECOND,
     )
