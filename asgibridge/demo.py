@@ -8,7 +8,6 @@ do it: wait, write over time, read a body.  Every answer is bounded, in time and
 from __future__ import annotations
 
 import asyncio
-import html
 import json
 import math
 import os
@@ -18,11 +17,12 @@ import threading
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
-from string import Template
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from asgibridge import __version__
+from asgibridge.demo_chat import talk
+from asgibridge.demo_pages import CHAT_POLICY, chat_page, main_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -76,10 +76,14 @@ class _Answer:
     body: str = ""
     wait: float = 0.0
     extra: tuple[tuple[str, str], ...] = ()
+    policy: str = ""  # in place of the usual one
 
     def headers(self, body: bytes) -> Headers:
         length = ("Content-Length", str(len(body)))
-        return [("Content-Type", self.content_type), length, *_SAFETY, *self.extra]
+        safety = dict(_SAFETY)
+        if self.policy:
+            safety["Content-Security-Policy"] = self.policy
+        return [("Content-Type", self.content_type), length, *safety.items(), *self.extra]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,15 +140,14 @@ def _read(stream: InputStream, left: float) -> Iterator[bytes]:
 
 
 async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the demo through ASGI: HTTP and lifespan; a WebSocket is turned away."""
+    """Serve the demo through ASGI: HTTP, lifespan, and the chat's WebSockets."""
     match scope["type"]:
         case "http":
             await _serve_http(scope, receive, send)
         case "lifespan":
             await _serve_lifespan(receive, send)
         case "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await talk(scope, receive, send)
 
 
 async def _serve_lifespan(receive: Receive, send: Send) -> None:
@@ -199,7 +202,7 @@ def _plan(request: _Request) -> _Answer | _Stream | _Echo:
         DemoError: `/error` was asked for.
     """
     allowed = ("POST", "PUT") if request.path == "/echo" else ("GET", "HEAD")
-    if request.path not in _PATHS:
+    if request.path not in _PATHS or (request.path == "/chat" and request.interface != "ASGI"):
         return _Answer(status=404, body=f"There is nothing here; try {request.root}/\n")
     if request.method not in allowed:
         extra = (("Allow", ", ".join(allowed)),)
@@ -216,10 +219,16 @@ def _plan(request: _Request) -> _Answer | _Stream | _Echo:
         case "/error":
             raise DemoError("this is the demo's /error; it always raises")
         case _:
-            return _Answer(content_type=_HTML, body=_page(request))
+            return _plan_page(request)
 
 
-_PATHS: Final = frozenset({"/", "/slow", "/stream", "/echo", "/json", "/error"})
+def _plan_page(request: _Request) -> _Answer:
+    if request.path == "/chat":
+        return _Answer(content_type=_HTML, body=chat_page(request.root), policy=CHAT_POLICY)
+    return _Answer(content_type=_HTML, body=_page(request))
+
+
+_PATHS: Final = frozenset({"/", "/chat", "/slow", "/stream", "/echo", "/json", "/error"})
 
 
 def _plan_in_time(request: _Request) -> _Answer | _Stream:
@@ -304,97 +313,7 @@ def _facts(request: _Request) -> dict[str, str]:
 
 
 def _page(request: _Request) -> str:
-    return _PAGE.substitute(
-        version=html.escape(__version__),
-        interface=request.interface,
-        root=html.escape(quote(request.root)),
-        facts=_rows(_facts(request).items()),
-        headers=_rows(request.headers),
-    )
+    return main_page(request.interface, request.root, _facts(request).items(), request.headers)
 
-
-def _rows(pairs: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in pairs
-    )
-
-
-_PAGE: Final = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>asgibridge is at work</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; --ink: #1c2430; --soft: #5c6b7f; --line: #dfe5ec;
-        --paper: #f5f7fa; --card: #ffffff; --accent: #0b7a6f; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6ebf2; --soft: #93a1b5; --line: #2b3544; --paper: #10151d;
-          --card: #18202b; --accent: #4fd1bf; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 46rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
-h1 { margin: 0; font-size: 2rem; letter-spacing: -.02em; }
-h1 small { display: block; font: 500 1rem/1.6 system-ui, sans-serif; color: var(--accent);
-           letter-spacing: 0; }
-h2 { margin: 0 0 .75rem; font-size: 1rem; color: var(--soft); font-weight: 600; }
-p { margin: .35rem 0 0; color: var(--soft); }
-section { margin-top: 1.5rem; padding: 1.25rem; background: var(--card);
-          border: 1px solid var(--line); border-radius: .75rem; overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; font-size: .9rem; }
-th { width: 11rem; text-align: left; font-weight: 500; color: var(--soft); }
-th, td { padding: .4rem .5rem .4rem 0; vertical-align: top; border-top: 1px solid var(--line); }
-tr:first-child > * { border-top: 0; }
-@media (max-width: 34rem) { th, td { display: block; width: auto; }
-                            td { padding-top: 0; border-top: 0; } }
-td, code { font-family: ui-monospace, monospace; overflow-wrap: anywhere; }
-code { font-size: .9em; color: var(--ink); }
-ul { display: grid; grid-template-columns: repeat(auto-fit, minmax(14rem, 1fr)); gap: .75rem;
-     margin: 0; padding: 0; list-style: none; }
-li a { display: block; height: 100%; padding: .75rem .9rem; border: 1px solid var(--line);
-       border-radius: .5rem; color: inherit; text-decoration: none; font-size: .85rem; }
-li a:hover, li a:focus { border-color: var(--accent); }
-li b { display: block; color: var(--accent); font-family: ui-monospace, monospace; }
-form { display: flex; gap: .5rem; margin-top: .75rem; }
-input, button { font: inherit; padding: .5rem .8rem; border-radius: .5rem; color: inherit;
-                border: 1px solid var(--line); background: var(--paper); }
-input { flex: 1; min-width: 0; }
-button { color: var(--accent); cursor: pointer; }
-</style>
-</head>
-<body>
-<main>
-<h1>asgibridge <small>$version, at work through $interface</small></h1>
-<p>This page is the demo. Serve your own application: <code>asgibridge serve module:app</code></p>
-<section>
-<h2>Who served this page</h2>
-<table>$facts</table>
-</section>
-<section>
-<h2>Try</h2>
-<ul>
-<li><a href="$root/slow?seconds=1"><b>/slow?seconds=1</b>waits before it answers</a></li>
-<li><a href="$root/stream"><b>/stream</b>sends its lines over time</a></li>
-<li><a href="$root/json"><b>/json</b>tells this page to programs</a></li>
-<li><a href="$root/error"><b>/error</b>raises: look at the log</a></li>
-</ul>
-<form action="$root/echo" method="post" enctype="text/plain">
-<input name="said" value="hello" aria-label="What to send to /echo">
-<button>POST to /echo</button>
-</form>
-</section>
-<section>
-<h2>What your client sent</h2>
-<table>$headers</table>
-</section>
-</main>
-</body>
-</html>
-""")
 
 app = wsgi

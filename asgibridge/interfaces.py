@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Awaitable, Iterable
 
+    from asgibridge.http.lifecycle import WebSocketStage
     from asgibridge.http.request import RequestHead
     from asgibridge.http.response import Response
 
-__all__ = ["Application", "Client", "Exchange", "Handler", "ServerAddress", "Tls"]
+__all__ = ["Application", "Client", "Exchange", "Handler", "ServerAddress", "Tls", "WebSocket"]
 
 # What users hand us: an ASGI 3 or a WSGI callable.  Their exact types are a2wsgi's; `Any` here
 # because what it is gets decided while running.
@@ -81,6 +83,13 @@ class Exchange(Protocol):
     def fail(self, status: int) -> None:
         """Answer with the server's own *status* page, or cut a response that has begun."""
 
+    def open_websocket(self) -> WebSocket | None:
+        """Take the request for the handshake of a WebSocket.
+
+        Returns:
+            None if it is a bad one; it has been answered then.
+        """
+
     # --- for handlers in a pool thread
 
     def note_started(self, thread: threading.Thread) -> None:
@@ -113,6 +122,49 @@ class Exchange(Protocol):
 
     def post_failure(self, status: int) -> None:
         """Have `fail` called on the loop.  Thread: pool."""
+
+
+class WebSocket(Protocol):
+    """A WebSocket, from its handshake on, as a handler sees it.  Loop thread only.
+
+    Attributes:
+        stage: how far it is.
+        ended: code and reason of the first close frame, whoever sent it; 1006 if it ended without
+            one.  None while it goes on.
+    """
+
+    stage: WebSocketStage
+    ended: tuple[int, str] | None
+
+    def accept(self, subprotocol: str | None, headers: Iterable[Any]) -> None:
+        """Complete the handshake.
+
+        Raises:
+            ResponseError: the client did not offer *subprotocol*, or a header is none.
+            ClientDisconnected: the client is gone.
+        """
+
+    def take(self) -> str | bytes | None:
+        """Return the next message; None if there is none."""
+
+    def wait_message(self) -> Awaitable[None]:
+        """Wait for a message, or the end."""
+
+    def send(self, message: str | bytes) -> bool:
+        """Send a message; return whether the client is slower: `wait_writable` then.
+
+        Raises:
+            ClientDisconnected: it is closed.
+            ResponseError: it has not been accepted yet.
+        """
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake.
+
+        Raises:
+            ClientDisconnected: it has begun already, or is over.
+            ResponseError: no close frame can say *code* or *reason*.
+        """
 
 
 class Handler(Protocol):

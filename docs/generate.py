@@ -21,9 +21,11 @@ from asgibridge.flags import SettingsCommand
 from asgibridge.http.lifecycle import (
     PERSISTENCE_MOVES,
     READING_MOVES,
+    WEBSOCKET_MOVES,
     WRITING_MOVES,
     Persistence,
     Reading,
+    WebSocketStage,
     Writing,
 )
 from asgibridge.net.tls import TLS_MOVES, TlsStage
@@ -93,8 +95,8 @@ They are red on a terminal, unless `NO_COLOR` is set.
 _LIFECYCLE_INTRO: Final = """\
 # Life cycles
 
-Six things have a state: the request and the response of an exchange, the connection, its TLS, the
-process, and a worker as its supervisor sees it.
+Seven things have a state: the request and the response of an exchange, the connection, its TLS, a
+WebSocket, the process, and a worker as its supervisor sees it.
 Each state is one value and each has one table of moves.
 The diagrams below are drawn from those tables.
 A move that is not in its table is refused with an error that names both sides.
@@ -152,6 +154,13 @@ MACHINES: Final = (
         "What becomes of the connection after the current exchange.",
         PERSISTENCE_MOVES,
         Persistence.REUSE,
+    ),
+    Machine(
+        "WebSocket",
+        "asgibridge/http/lifecycle.py",
+        "How far a WebSocket is.",
+        WEBSOCKET_MOVES,
+        WebSocketStage.CONNECTING,
     ),
     Machine(
         "TLS",

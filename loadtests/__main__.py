@@ -161,7 +161,7 @@ def _versions(options: argparse.Namespace) -> dict[str, str]:
     """
     ours = machine.versions(options.asgibridge_python)
     found = dict(machine.versions(options.python))
-    for name in ("python", "httptools", "uvloop"):
+    for name in ("python", "httptools", "uvloop", "websockets"):
         if found.get(name) != ours.get(name):
             found[f"asgibridge's {name}"] = ours.get(name, "not installed")
     found.pop(ASGIBRIDGE, None)

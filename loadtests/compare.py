@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from loadtests.results import METRICS, FigureResult
+from loadtests.scenarios import BEST
 from loadtests.servers import ASGIBRIDGE
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ NO_BOUND: Final = "no bound"
 
 
 def evaluate(figure: Figure, samples: Iterable[Sample]) -> FigureResult:
-    """Compute *figure* for each round, take the median, and judge it."""
+    """Compute *figure* for each round, take the median (or the worst), and judge it."""
     samples = tuple(samples)
     rounds = sorted({sample.round for sample in samples})
     each = [_in_round(figure, samples, number) for number in rounds]
     values = [value for value in each if value is not None]
     is_higher_better = METRICS[figure.metric].is_higher_better is not figure.is_inverted
-    measured = median(values) if values else None
+    measured = None
+    if values:
+        worst = min if is_higher_better else max
+        measured = worst(values) if METRICS[figure.metric].is_worst_judged else median(values)
     return FigureResult(
         title=figure.title,
         measured=measured,
@@ -60,14 +64,21 @@ def judge(
 
 
 def median_of(metric: str, server: str, case: str, samples: Iterable[Sample]) -> float | None:
-    """Return the median of *metric* over the rounds; None when it was not measured."""
+    """Return the median of *metric* over the rounds; None when it was not measured.
+
+    Of what must never happen, the worst round.
+    """
     values = [
         value
         for sample in samples
         if (sample.server, sample.case) == (server, case)
         and (value := METRICS[metric].value(sample)) is not None
     ]
-    return median(values) if values else None
+    if not values:
+        return None
+    if METRICS[metric].is_worst_judged:
+        return min(values) if METRICS[metric].is_higher_better else max(values)
+    return median(values)
 
 
 def ratios(metric: str, peer: str, case: str, samples: Iterable[Sample]) -> list[float]:
@@ -100,9 +111,22 @@ def _compared(figure: Figure, case: str, samples: tuple[Sample, ...], number: in
         value /= figure.ideal
     if figure.against is None:
         return value
-    other = _value(figure.metric, figure.against, case, samples, number)
+    other = _other(figure.metric, figure.against, case, samples, number)
     above, below = (other, value) if figure.is_inverted else (value, other)
     return above / below if above is not None and below else None
+
+
+def _other(
+    metric: str, against: str, case: str, samples: tuple[Sample, ...], number: int
+) -> float | None:
+    """Return what is divided by: one peer's value, or the best peer's."""
+    if against != BEST:
+        return _value(metric, against, case, samples, number)
+    peers = {sample.server for sample in samples} - {ASGIBRIDGE}
+    values = [_value(metric, peer, case, samples, number) for peer in peers]
+    known = [value for value in values if value is not None]
+    best = max if METRICS[metric].is_higher_better else min
+    return best(known, default=None)
 
 
 def _value(

@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Final
 
+from loadtests import websocket_driver
 from loadtests.measure import process_tree, resident_bytes
 
 __all__ = ["IdleError", "bytes_per_connection", "raise_descriptor_limit"]
@@ -20,6 +21,7 @@ WARM_UP_REQUESTS: Final = 500
 # Seconds between the last answer and the second weighing, for what is freed late.
 SETTLE_SECONDS: Final = 1.5
 REQUEST: Final = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+MESSAGE: Final = b"x" * 64
 
 
 class IdleError(Exception):
@@ -40,23 +42,29 @@ def raise_descriptor_limit(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def bytes_per_connection(leader: int, port: int, connections: int) -> float:
+def bytes_per_connection(
+    leader: int, port: int, connections: int, *, is_websocket: bool = False
+) -> float:
     """Hold *connections* idle and return by how much each one makes the server grow.
+
+    Before, each has sent one request; a WebSocket one message, which came back.
 
     Raises:
         IdleError: A connection got no answer, or was closed by the server while it was held.
     """
+    connect = websocket_driver.connect if is_websocket else _connect
+    exchange = _exchange_message if is_websocket else _exchange
     with contextlib.ExitStack() as held:
         try:
-            first = held.enter_context(_connect(port))
+            first = held.enter_context(connect(port))
             for _ in range(WARM_UP_REQUESTS):
-                _exchange(first)
+                exchange(first)
             before = _weight(leader)
             clients = [first]
             for _ in range(connections - 1):
-                clients.append(held.enter_context(_connect(port)))
-                _exchange(clients[-1])
-        except OSError as error:
+                clients.append(held.enter_context(connect(port)))
+                exchange(clients[-1])
+        except (OSError, websocket_driver.DriverError) as error:
             raise IdleError(f"a connection failed: {error}") from error
         time.sleep(SETTLE_SECONDS)
         closed = sum(_is_closed(client) for client in clients)
@@ -89,6 +97,24 @@ def _exchange(client: socket.socket) -> None:
         answer += data
     if b" 200" not in answer.partition(b"\r\n")[0]:
         raise IdleError(f"the server answered {answer[:80]!r}")
+
+
+def _exchange_message(client: socket.socket) -> None:
+    """Send a message and read it back.
+
+    Raises:
+        IdleError: The server closed the WebSocket, or sent something else.
+    """
+    client.sendall(websocket_driver.request_frame(MESSAGE))
+    expected = websocket_driver.answer_frame(MESSAGE)
+    answer = b""
+    while len(answer) < len(expected):
+        data = client.recv(4096)
+        if not data:
+            raise IdleError(f"the server closed a WebSocket after {answer[:80]!r}")
+        answer += data
+    if answer != expected:
+        raise IdleError(f"the server sent {answer[:80]!r}")
 
 
 def _is_closed(client: socket.socket) -> bool:

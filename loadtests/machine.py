@@ -16,7 +16,8 @@ __all__ = ["PythonError", "commit", "cores", "describe", "versions"]
 
 DISTRIBUTIONS: Final = (
     *("asgibridge", "a2wsgi", "flask", "granian", "gunicorn", "gunicorn_h1c", "h11", "httptools"),
-    *("hypercorn", "pyuwsgi", "uvicorn", "uvloop", "waitress", "werkzeug"),
+    *("hypercorn", "pyuwsgi", "uvicorn", "uvloop", "waitress", "websockets", "werkzeug"),
+    "wsproto",
 )
 ASK_VERSIONS: Final = """
 import importlib.metadata, json, platform, sys
@@ -50,6 +51,7 @@ def describe() -> dict[str, Any]:
         "architecture": platform.machine(),
         "load_before": round(os.getloadavg()[0], 2),
         "wrk": _wrk_version(),
+        "nginx": _nginx_version(),
     }
 
 
@@ -71,6 +73,17 @@ def _wrk_version() -> str:
     except OSError:
         return "not installed"
     return (told.stdout + told.stderr).partition(" [")[0].removeprefix("wrk ").strip()
+
+
+def _nginx_version() -> str:
+    """Return what `nginx -v` tells."""
+    try:
+        told = subprocess.run(
+            ["nginx", "-v"], capture_output=True, text=True, check=False, timeout=TIMEOUT
+        )
+    except OSError:
+        return "not installed"
+    return (told.stdout + told.stderr).strip().rpartition("/")[2]
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from loadtests.compare import median_of, ratios
 from loadtests.results import METRICS
@@ -12,14 +12,24 @@ from loadtests.servers import ASGIBRIDGE, SERVERS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loadtests.results import FigureResult, Results, ScenarioResult
+    from loadtests.results import FigureResult, Results, Sample, ScenarioResult
 
 __all__ = ["render", "render_scenario"]
 
 COLUMNS: Final = (
     *("requests_per_second", "cpu_us", "p50_us", "p99_us", "p999_us"),
-    *("rss_mb", "connection_kb"),
+    *("quick_p50_us", "quick_p99_us", "slow_p50_us", "slow_p99_us"),
+    *("rss_mb", "connection_kb", "workers_answered", "failed", "failed_beyond_kills", "repeated"),
+    *("stop_seconds", "idle_cpu_percent"),
 )
+# Settings that make a server replace or leave its workers.
+LIMITS: Final = {
+    "max_requests": "recycled at requests",
+    "max_rss_mb": "recycled at MB of RSS",
+    "graceful_timeout": "graceful timeout in s",
+}
+# Events that the load test causes, in contrast to those that the server causes itself.
+TIMED: Final = ("hup", "kill", "ttin-ttou")
 # Metrics for which the ratio to asgibridge is shown beside the value.
 COMPARED: Final = ("requests_per_second", "cpu_us", "connection_kb")
 
@@ -46,12 +56,14 @@ def render_scenario(result: ScenarioResult) -> str:
     settings = result.settings
     pinned = "pinned (server and load on a core each)" if settings["is_pinned"] else "not pinned"
     facts = (
-        f"{settings['threads']} threads, {pinned}, "
-        f"rounds: {settings['rounds']} of {settings['seconds']:g} s each; medians."
+        f"{_processes(settings)}{settings['threads']} threads, {pinned}, "
+        f"rounds: {settings['rounds']} of {settings['seconds']:g} s each; "
+        "medians, of failures and stops the worst."
     )
     parts = [f"## {result.name}", f"{result.title}.\n{facts}"]
     for name, case in settings["cases"].items():
         parts += [f"### {name}: {_shape(case)}", _servers(result, name)]
+        parts += _observations(result, name)
     parts += _notes(result)
     if result.failures:
         facts = "\n".join(
@@ -64,11 +76,78 @@ def render_scenario(result: ScenarioResult) -> str:
     return "\n\n".join(parts)
 
 
-def _shape(case: dict[str, object]) -> str:
+def _processes(settings: dict[str, Any]) -> str:
+    """Say how many workers there were, and when they had to go.
+
+    Results from before there were several do not tell.
+    """
+    facts = []
+    if settings.get("workers", 1) > 1:
+        facts.append(f"{settings['workers']} workers, each with ")
+    for key, what in LIMITS.items():
+        if settings.get(key) is not None:
+            facts.insert(0, f"{what} {settings[key]:g}, ")
+    return "".join(facts)
+
+
+def _shape(case: dict[str, Any]) -> str:
     """Say what a case is, in a few words."""
+    if case.get("kinds"):
+        return _crowd_shape(case)
     if case["idle_connections"]:
         return f"{case['app']}, {case['idle_connections']} idle connections"
+    if case.get("websocket"):
+        size = case["message_bytes"]
+        return f"{case['app']}, {case['connections']} WebSockets, messages of {size} bytes"
     return f"{case['app']}, {case['connections']} connections, {case['script']}.lua"
+
+
+def _crowd_shape(case: dict[str, Any]) -> str:
+    """The same for the clients of crowd.py."""
+    total = sum(kind["share"] for kind in case["kinds"].values())
+    kinds = [f"{k['share']} of {total} {k['path']}" for k in case["kinds"].values()]
+    each = "a connection for each request" if case["is_connection_per_request"] else "kept alive"
+    event = "" if case["event"] is None else f", {case['event']}"
+    if case["event"] in TIMED:
+        event += f" every {case['every']:g} s"
+    if case["is_left_alone"]:
+        return "nobody asks"
+    way = case["through"]
+    return f"{', '.join(kinds)}, {case['connections']} clients, {each}, {way}{event}"
+
+
+def _observations(result: ScenarioResult, case: str) -> list[str]:
+    """Say how requests failed or were repeated, and what was done to the server."""
+    has_event = bool(result.settings["cases"][case].get("event"))
+    lines = [
+        f"- {sample.server}, round {sample.round}: {'; '.join(facts)}."
+        for sample in result.samples
+        if sample.case == case and (facts := _observed(sample, has_event=has_event))
+    ]
+    return ["\n".join(lines)] if lines else []
+
+
+def _observed(sample: Sample, *, has_event: bool) -> list[str]:
+    """Say it of one sample."""
+    facts = []
+    if has_event:
+        facts += [f"{count} × {name}" for name, count in sample.events.items()]  # noqa: RUF001
+        alive = f"{sample.workers_least} to {sample.workers_most} alive"
+        facts.append(f"{sample.workers_answered} workers answered, {alive}")
+    if sample.failed:
+        facts.append(f"failed: {_counts(sample.failed)}")
+    if sample.repeated:
+        longest = f"at most {sample.repeated_after_ms:.1f} ms after they were sent"
+        facts.append(f"repeated on a fresh connection: {_counts(sample.repeated)}, {longest}")
+    if sample.closed_idle:
+        facts.append(f"found closed before use: {sample.closed_idle}")
+    if sample.nginx_errors:
+        facts.append(f"nginx: {_counts(sample.nginx_errors)}")
+    return facts
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in counts.items())
 
 
 def _servers(result: ScenarioResult, case: str) -> str:
@@ -141,6 +220,8 @@ def _number(value: float | None) -> str:
     """Format with as many digits as mean something."""
     if value is None:
         return ""
+    if isinstance(value, int):
+        return f"{value:,}"
     if value >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}"

@@ -37,17 +37,42 @@ class Sample:
     server: str
     case: str
     round: int
-    requests: int
+    requests: int = 0
     seconds: float | None = None
     cpu_seconds: float | None = None
     """Of the whole process tree, while the load ran."""
     p50_us: float | None = None
     p99_us: float | None = None
     p999_us: float | None = None
-    rss_bytes: int
-    """Of the serving process, after the load."""
+    rss_bytes: int | None = None
+    """Of the serving process, after the load; of all together where they are left alone."""
     connection_bytes: float | None = None
     """By how much one idle connection makes the process tree grow."""
+    idle_cpu_percent: float | None = None
+    """Of one core, of the whole process tree, while nobody asks."""
+    stop_seconds: float | None = None
+    """From SIGTERM to the exit of the process that was started."""
+    kinds: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Kind of request -> `tally.Latency`."""
+    failed: dict[str, int] | None = None
+    """Cause -> requests without a good answer; a repeated one counts if its repetition failed."""
+    failed_beyond_kills: int | None = None
+    """Those of them that were not in flight in a worker when it was killed."""
+    repeated: dict[str, int] | None = None
+    """Cause -> requests that were sent again since a kept connection ended without a byte."""
+    repeated_after_ms: float | None = None
+    """The longest time from sending such a request to the end of its connection."""
+    closed_idle: int | None = None
+    """Kept connections found closed before a request was sent on them."""
+    events: dict[str, int] = field(default_factory=dict)
+    """Signal -> how often it was sent under the load."""
+    workers_answered: int | None = None
+    """How many different worker processes answered."""
+    workers_least: int | None = None
+    """The fewest that were alive at a look."""
+    workers_most: int | None = None
+    nginx_errors: dict[str, int] = field(default_factory=dict)
+    """What nginx had to complain about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +82,8 @@ class Metric:
     title: str
     is_higher_better: bool
     value: Callable[[Sample], float | None]
+    is_worst_judged: bool = False
+    """Whether the worst round is judged in place of the median: for what must never happen."""
 
 
 def _rate(sample: Sample) -> float | None:
@@ -69,8 +96,20 @@ def _cpu(sample: Sample) -> float | None:
     return sample.cpu_seconds / sample.requests * 1e6
 
 
+def _rss(sample: Sample) -> float | None:
+    return None if sample.rss_bytes is None else sample.rss_bytes / 1e6
+
+
 def _connection(sample: Sample) -> float | None:
     return None if sample.connection_bytes is None else sample.connection_bytes / 1e3
+
+
+def _sum(counts: dict[str, int] | None) -> int | None:
+    return None if counts is None else sum(counts.values())
+
+
+def _of_kind(kind: str, key: str) -> Callable[[Sample], float | None]:
+    return lambda sample: sample.kinds.get(kind, {}).get(key)
 
 
 METRICS: Final = {
@@ -84,10 +123,45 @@ METRICS: Final = {
     "p999_us": Metric(
         title="p99.9 µs", is_higher_better=False, value=lambda sample: sample.p999_us
     ),
-    "rss_mb": Metric(
-        title="RSS MB", is_higher_better=False, value=lambda sample: sample.rss_bytes / 1e6
-    ),
+    "rss_mb": Metric(title="RSS MB", is_higher_better=False, value=_rss),
     "connection_kb": Metric(title="kB/idle connection", is_higher_better=False, value=_connection),
+    **{
+        f"{kind}_{key}": Metric(
+            title=f"{kind} {title}", is_higher_better=False, value=_of_kind(kind, key)
+        )
+        for kind in ("quick", "slow")
+        for key, title in (("p50_us", "p50 µs"), ("p99_us", "p99 µs"))
+    },
+    "failed": Metric(
+        title="failed",
+        is_higher_better=False,
+        value=lambda sample: _sum(sample.failed),
+        is_worst_judged=True,
+    ),
+    "failed_beyond_kills": Metric(
+        title="failed beyond kills",
+        is_higher_better=False,
+        value=lambda sample: sample.failed_beyond_kills,
+        is_worst_judged=True,
+    ),
+    "repeated": Metric(
+        title="repeated",
+        is_higher_better=False,
+        value=lambda sample: _sum(sample.repeated),
+        is_worst_judged=True,
+    ),
+    "workers_answered": Metric(
+        title="workers", is_higher_better=True, value=lambda sample: sample.workers_answered
+    ),
+    "stop_seconds": Metric(
+        title="stop s",
+        is_higher_better=False,
+        value=lambda sample: sample.stop_seconds,
+        is_worst_judged=True,
+    ),
+    "idle_cpu_percent": Metric(
+        title="idle CPU %", is_higher_better=False, value=lambda sample: sample.idle_cpu_percent
+    ),
 }
 
 

@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from loadtests import idle, machine, measure, wrk
+from loadtests import crowded, idle, machine, measure, websocket_load, wrk
 from loadtests.compare import evaluate
+from loadtests.crowd import CrowdError
+from loadtests.nginx import NginxError
 from loadtests.results import METRICS, Failure, Sample, ScenarioResult
 from loadtests.running import StartFailed, free_port, running
-from loadtests.scenarios import ScenarioError
+from loadtests.scenarios import BEST, ScenarioError
 from loadtests.servers import ASGIBRIDGE, SERVERS, Launch
+from loadtests.stuck import StickError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loadtests.running import RunningServer
     from loadtests.scenarios import Case, Scenario
 
 __all__ = ["Options", "run_scenario"]
+
+# What breaks one measurement, not the run.
+BROKEN: Final = (
+    *(StartFailed, idle.IdleError, wrk.WrkError, measure.ProcessGone),
+    *(CrowdError, NginxError, StickError),
+)
+# What is told of a sample while the run goes on.
+TOLD: Final = (
+    *("requests_per_second", "cpu_us", "p50_us", "p99_us", "quick_p99_us", "slow_p99_us"),
+    *("rss_mb", "connection_kb", "failed", "failed_beyond_kills", "repeated"),
+    *("workers_answered", "stop_seconds", "idle_cpu_percent"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +65,12 @@ class _Run:
         self._given_up: set[str] = set()
         settings = {
             "is_pinned": scenario.is_pinned,
+            "workers": scenario.workers,
             "threads": scenario.threads,
             "worker_connections": scenario.worker_connections,
+            "max_requests": scenario.max_requests,
+            "max_rss_mb": scenario.max_rss_mb,
+            "graceful_timeout": scenario.graceful_timeout,
             "rounds": self._rounds,
             "seconds": self._seconds,
             "warm_up_seconds": scenario.warm_up_seconds,
@@ -72,7 +94,7 @@ class _Run:
         self.result.figures = [
             evaluate(figure, self.result.samples)
             for figure in self._scenario.figures
-            if figure.against is None or figure.against in servers
+            if figure.against in (None, *servers) or (figure.against == BEST and servers[1:])
         ]
 
     def _take(self, server: str, case: Case, number: int) -> None:
@@ -81,14 +103,14 @@ class _Run:
             return
         try:
             sample = self._measure(server, case, number)
-        except (StartFailed, idle.IdleError, wrk.WrkError, measure.ProcessGone) as error:
+        except BROKEN as error:
             if isinstance(error, StartFailed):
                 self._given_up.add(server)
             self._fail(server, case, number, str(error))
             return
         self.result.samples.append(sample)
         self._say(server, case, number, _told(sample))
-        if sample.requests == 0:
+        if sample.requests == 0 and not case.is_left_alone:
             self._fail(server, case, number, "not one request was answered")
 
     def _measure(self, server: str, case: Case, number: int) -> Sample:
@@ -97,7 +119,7 @@ class _Run:
         Raises:
             StartFailed: It did not start.
             IdleError: Its idle connections were not kept.
-            WrkError: The load generator failed.
+            WrkError: The load generator failed; so do CrowdError, NginxError and StickError.
             ProcessGone: It died under the load.
         """
         python = self._options.python_for(server)
@@ -113,24 +135,34 @@ class _Run:
             interface=case.interface,
             threads=self._scenario.threads,
             worker_connections=self._scenario.worker_connections,
+            workers=self._scenario.workers,
+            max_requests=self._scenario.max_requests,
+            max_rss_mb=self._scenario.max_rss_mb,
+            graceful_timeout=self._scenario.graceful_timeout,
+            has_websockets=bool(case.websocket),
         )
+        refusal = SERVERS[server].refusal(launch)
+        if refusal is not None:
+            raise StartFailed(refusal)
         with running(server, launch, core=self._server_core, post_bytes=case.post_bytes) as process:
             if case.idle_connections:
                 return _weigh(process, launch.port, server, case, number)
-            return self._drive(process, server, case, number)
+            if case.kinds:
+                sample, facts = crowded.take(process, self._scenario, case, number, self._seconds)
+                for fact in facts:
+                    self._fail(server, case, number, fact)
+                return sample
+            return self._drive(process, launch.port, server, case, number)
 
-    def _drive(self, process: RunningServer, server: str, case: Case, number: int) -> Sample:
-        """Warm the server up, then load it with wrk, its CPU time taken before and after."""
-        load = wrk.Load(
-            url=process.url,
-            script=case.script,
-            connections=case.connections,
-            core=self._wrk_core,
-        )
-        wrk.drive(load, self._scenario.warm_up_seconds)
+    def _drive(
+        self, process: RunningServer, port: int, server: str, case: Case, number: int
+    ) -> Sample:
+        """Warm the server up, then load it, its CPU time taken before and after."""
+        drive = self._driver(process, port, case)
+        drive(self._scenario.warm_up_seconds)
         dialled = measure.connections_dialled()
         before = measure.process_tree(process.pid)
-        outcome = wrk.drive(load, self._seconds)
+        outcome = drive(self._seconds)
         after = measure.process_tree(process.pid)
         dialled = measure.connections_dialled() - dialled
         process.check_alive(case.post_bytes)
@@ -153,6 +185,20 @@ class _Run:
             p999_us=outcome.p999_us,
             rss_bytes=measure.resident_bytes(measure.serving_process(before, after)),
         )
+
+    def _driver(
+        self, process: RunningServer, port: int, case: Case
+    ) -> Callable[[float], wrk.Outcome]:
+        """Return what puts the load of *case* on a server for so many seconds."""
+        if case.websocket:
+            return functools.partial(websocket_load.drive, port, case, self._wrk_core)
+        load = wrk.Load(
+            url=process.url,
+            script=case.script,
+            connections=case.connections,
+            core=self._wrk_core,
+        )
+        return functools.partial(wrk.drive, load)
 
     def _fail(self, server: str, case: Case, number: int, fact: str) -> None:
         failure = Failure(server=server, case=case.name, round=number, fact=fact)
@@ -193,7 +239,9 @@ def _cores(scenario: Scenario) -> tuple[int | None, int | None]:
 def _weigh(process: RunningServer, port: int, server: str, case: Case, number: int) -> Sample:
     """Hold idle connections and take their weight."""
     before = measure.process_tree(process.pid)
-    grown = idle.bytes_per_connection(process.pid, port, case.idle_connections)
+    grown = idle.bytes_per_connection(
+        process.pid, port, case.idle_connections, is_websocket=bool(case.websocket)
+    )
     return Sample(
         server=server,
         case=case.name,
@@ -209,7 +257,7 @@ def _weigh(process: RunningServer, port: int, server: str, case: Case, number: i
 def _told(sample: Sample) -> str:
     """Say the *sample* in one line."""
     parts = []
-    for name in ("requests_per_second", "cpu_us", "p50_us", "p99_us", "rss_mb", "connection_kb"):
+    for name in TOLD:
         value = METRICS[name].value(sample)
         if value is not None:
             parts.append(f"{METRICS[name].title} {value:,.1f}")

@@ -51,6 +51,11 @@ class RunningServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._launch.port
+
+    @property
     def pid(self) -> int:
         """The leader of the process tree."""
         if self._process is None:
@@ -125,6 +130,18 @@ class RunningServer:
             fact = f"answered {response.status} with {len(got)} bytes {got[:40]!r}"
             raise StartFailed(f"{fact}; that is not what the application gives")
         return True
+
+    def ask_to_stop(self, bound: float) -> float | None:
+        """Send SIGTERM and return how many seconds passed until the exit; None: over *bound*."""
+        if self._process is None:
+            raise AssertionError("ask_to_stop() before start()")
+        asked = time.monotonic()
+        self._process.terminate()
+        try:
+            self._process.wait(bound)
+        except subprocess.TimeoutExpired:
+            return None
+        return time.monotonic() - asked
 
     def stop(self) -> None:
         """End the process and all it started: SIGTERM, a bounded wait, SIGKILL for the rest."""

@@ -9,11 +9,14 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from loadtests.scenarios import HERE
 
-__all__ = ["Load", "Outcome", "WrkError", "drive", "parse"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Load", "Outcome", "WrkError", "drive", "parse", "run"]
 
 SCRIPTS: Final = HERE / "lua"
 # wrk's own bound for one answer, seconds (its default is 2): a busy machine is no error.
@@ -70,20 +73,30 @@ def drive(load: Load, seconds: float) -> Outcome:
         load.url,
     ]
     # The scripts load each other by name, hence the directory.
-    # A session of its own: Ctrl-C comes to us alone, and we end wrk.
+    return run("wrk", command, seconds, SCRIPTS)
+
+
+def run(name: str, command: list[str], seconds: float, directory: Path) -> Outcome:
+    """Run the load generator *name*, which takes *seconds*, and read what it says.
+
+    Raises:
+        WrkError: It failed.
+    """
+    # A session of its own: Ctrl-C comes to us alone, and we end it.
     process = subprocess.Popen(
-        command, cwd=SCRIPTS, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=directory, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         output, _ = process.communicate(timeout=seconds + GRACE)
     except subprocess.TimeoutExpired as error:
-        raise WrkError(f"wrk did not end within {seconds + GRACE:.0f} s") from error
+        raise WrkError(f"{name} did not end within {seconds + GRACE:.0f} s") from error
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if process.returncode != 0:
-        raise WrkError(f"wrk ended with exit code {process.returncode}: {output.strip()[-500:]}")
+        told = output.strip()[-500:]
+        raise WrkError(f"{name} ended with exit code {process.returncode}: {told}")
     return parse(output)
 
 
@@ -104,4 +117,4 @@ def parse(output: str) -> Outcome:
                 p999_us=told["p999_us"],
                 errors=told["errors"],
             )
-    raise WrkError(f"wrk printed no summary: {output.strip()[-500:]}")
+    raise WrkError(f"the load generator printed no summary: {output.strip()[-500:]}")

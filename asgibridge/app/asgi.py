@@ -11,7 +11,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
+from asgibridge.app.websocket import WebSocketCall, websocket_scope
 from asgibridge.errors import ClientDisconnected, ResponseError
+from asgibridge.http.handshake import wants_websocket
 from asgibridge.http.lifecycle import Writing
 from asgibridge.http.request import split_target
 from asgibridge.http.response import STATUS_LINES
@@ -62,6 +64,9 @@ class AsgiHandler:
 
     def begin(self, exchange: Exchange) -> None:
         """Start the application's task for *exchange*."""
+        if b"upgrade" in exchange.head.fields and wants_websocket(exchange.head):
+            self._begin_websocket(exchange)
+            return
         call = _AsgiCall(exchange)
         scope = self._scope(exchange)
         # With a name given, none has to be made up.
@@ -69,6 +74,20 @@ class AsgiHandler:
             self._run(call, scope),
             loop=self._loop,
             name="asgibridge-request",
+            context=self._context.copy(),
+        )
+        self.tasks.add(task)
+
+    def _begin_websocket(self, exchange: Exchange) -> None:
+        socket = exchange.open_websocket()
+        if socket is None:
+            return
+        call = WebSocketCall(exchange, socket, _AsgiCall(exchange).send)
+        scope = websocket_scope(self._scope(exchange), exchange)
+        call.task = task = asyncio.Task(
+            self._run_websocket(call, scope),
+            loop=self._loop,
+            name="asgibridge-websocket",
             context=self._context.copy(),
         )
         self.tasks.add(task)
@@ -128,6 +147,30 @@ class AsgiHandler:
                     head.method,
                     head.target.decode("latin-1"),
                 )
+        finally:
+            if call.task is not None:
+                self.tasks.discard(call.task)
+                if self.on_task_done is not None:
+                    self.on_task_done()
+
+    async def _run_websocket(self, call: WebSocketCall, scope: dict[str, Any]) -> None:
+        exchange = call.exchange
+        target = exchange.head.target.decode("latin-1")
+        try:
+            await self._application(scope, call.receive, call.send)
+            if not call.end():
+                call.fail(500)
+                logger.error("the application neither accepted nor refused WebSocket %s", target)
+        except BaseException as error:
+            is_over = call.socket.ended is not None
+            call.fail(500)
+            if isinstance(error, asyncio.CancelledError) and _is_being_cancelled(call.task):
+                raise
+            if is_over and _is_about_disconnect(error):
+                logger.debug("the client left before the end of its WebSocket: %r", exchange)
+                return
+            message = "the application failed on WebSocket %s"
+            logger.error(message, target, exc_info=error)  # noqa: TRY400
         finally:
             if call.task is not None:
                 self.tasks.discard(call.task)

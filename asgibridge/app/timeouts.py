@@ -76,6 +76,7 @@ class Timekeeper(Generic[C]):
 
     Attributes:
         overdue: calls beyond their time whose threads have not come back.
+        on_returned: called when one of these threads has come back.  Thread: pool.
         deadline, slot: the wheel's.
     """
 
@@ -88,6 +89,7 @@ class Timekeeper(Generic[C]):
     ) -> None:
         """Hold calls to *timeouts*, in the time of *clock*; tell *on_overdue* of each, once."""
         self.overdue: set[C] = set()  # changed with the lock
+        self.on_returned: Callable[[], None] | None = None
         self.deadline = _NEVER
         self.slot: int | None = None
         self._queue_timeout = _NEVER if timeouts.queue is None else timeouts.queue
@@ -125,7 +127,10 @@ class Timekeeper(Generic[C]):
         with self._lock:
             call.stage = Stage.DONE
             self._running.discard(call)
+            was_overdue = call in self.overdue
             self.overdue.discard(call)
+        if was_overdue and self.on_returned is not None:
+            self.on_returned()
 
     def on_deadline(self, now: float) -> None:
         """Answer for those whose time is over, and look again in time for the next."""

@@ -15,6 +15,7 @@ __all__ = [
     "RELOADING",
     "TIMEOUTS",
     "TLS",
+    "WEBSOCKET",
     "WORKERS",
 ]
 
@@ -30,4 +31,5 @@ LIMITS: Final = Group(title="Limits", intro="How much one process takes on. Size
 TIMEOUTS: Final = Group(
     title="Timeouts", intro="How long anything may take. Times: 500ms, 30s, 5m."
 )
+WEBSOCKET: Final = Group(title="WebSocket", intro="What an ASGI application's WebSockets may do.")
 LOGGING: Final = Group(title="Logging", intro="What the server tells about its work.")

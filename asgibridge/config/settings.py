@@ -14,6 +14,7 @@ from asgibridge.config.groups import (
     RELOADING,
     TIMEOUTS,
     TLS,
+    WEBSOCKET,
     WORKERS,
 )
 from asgibridge.config.kinds import (
@@ -504,6 +505,52 @@ class Config:
         help="Go on serving for this long after the stop signal, so that load balancers notice. "
         "Part of graceful_timeout.",
         reason="Only needed where traffic is routed by a system that learns late.",
+    )
+
+    ws_max_size: int = option(
+        size(1),
+        16 * 2**20,
+        group=WEBSOCKET,
+        help="Size of one message, decompressed. A larger one closes the WebSocket with 1009.",
+        reason="What uvicorn and hypercorn let through.",
+    )
+    ws_max_queue: int = option(
+        integer(1),
+        32,
+        group=WEBSOCKET,
+        help="Messages that wait for the application; at more, or at 64k of them, the client has "
+        "to wait.",
+        reason="Enough to keep the application busy while the next bytes are on their way.",
+    )
+    ws_ping_interval: float | None = option(
+        optional(seconds(_SHORTEST)),
+        20.0,
+        group=WEBSOCKET,
+        help="Time between two pings to a client. none: no pings.",
+        reason="Well below the 60 seconds after which common proxies close a silent connection.",
+    )
+    ws_ping_timeout: float | None = option(
+        optional(seconds(_SHORTEST)),
+        20.0,
+        group=WEBSOCKET,
+        help="Silence behind a ping after which the client counts as gone. none: it never does.",
+        reason="Phones change networks within seconds.",
+    )
+    ws_handshake_timeout: float | None = option(
+        optional(seconds(_SHORTEST)),
+        30.0,
+        group=WEBSOCKET,
+        help="How long the application may take to accept or refuse a WebSocket. Then the client "
+        "gets 504. none: no limit.",
+        reason="Long enough to ask a database who that is; the client waits and sees nothing.",
+    )
+    ws_deflate: bool = option(
+        switch(),
+        True,  # noqa: FBT003 - the default value stands second in every declaration
+        group=WEBSOCKET,
+        help="Compress messages for clients that offer it. It takes 43k to 71k of memory for each "
+        "WebSocket that has carried messages both ways.",
+        reason="Browsers offer it, and the messages of most applications are text.",
     )
 
     log_level: Literal["debug", "info", "warning", "error", "critical"] = option(

@@ -16,12 +16,15 @@ from asgibridge.errors import IllegalMove
 __all__ = [
     "PERSISTENCE_MOVES",
     "READING_MOVES",
+    "WEBSOCKET_MOVES",
     "WRITING_MOVES",
     "Moves",
     "Persistence",
     "PersistenceEvent",
     "ReadEvent",
     "Reading",
+    "WebSocketEvent",
+    "WebSocketStage",
     "WriteEvent",
     "Writing",
 ]
@@ -103,6 +106,23 @@ class PersistenceEvent(_Named):
     LOST = "lost"
 
 
+class WebSocketStage(_Named):
+    """How far a WebSocket is (RFC 6455 §4 and §7)."""
+
+    CONNECTING = "connecting"
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class WebSocketEvent(_Named):
+    """What happens to `WebSocketStage`."""
+
+    ACCEPTED = "accepted"
+    CLOSE_SENT = "close sent"
+    OVER = "over"
+
+
 READING_MOVES: Final[Moves[Reading, ReadEvent]] = Moves(
     {
         (Reading.AWAITING_HEAD, ReadEvent.HEAD_WITH_BODY): Reading.IN_BODY,
@@ -130,5 +150,17 @@ PERSISTENCE_MOVES: Final[Moves[Persistence, PersistenceEvent]] = Moves(
         (Persistence.CLOSE, PersistenceEvent.LOST): Persistence.CLOSED,
         (Persistence.LINGERING, PersistenceEvent.MUST_CLOSE): Persistence.LINGERING,
         (Persistence.LINGERING, PersistenceEvent.LOST): Persistence.CLOSED,
+    }
+)
+
+# Over: it was not accepted, both close frames have been exchanged, one side has failed the other,
+# or the connection is lost.
+WEBSOCKET_MOVES: Final[Moves[WebSocketStage, WebSocketEvent]] = Moves(
+    {
+        (WebSocketStage.CONNECTING, WebSocketEvent.ACCEPTED): WebSocketStage.OPEN,
+        (WebSocketStage.CONNECTING, WebSocketEvent.OVER): WebSocketStage.CLOSED,
+        (WebSocketStage.OPEN, WebSocketEvent.CLOSE_SENT): WebSocketStage.CLOSING,
+        (WebSocketStage.OPEN, WebSocketEvent.OVER): WebSocketStage.CLOSED,
+        (WebSocketStage.CLOSING, WebSocketEvent.OVER): WebSocketStage.CLOSED,
     }
 )

@@ -20,11 +20,15 @@ _HASH: Final = ord("#")
 class BadRequest(Exception):  # noqa: N818 - named after the status it becomes
     """The client broke the protocol or a limit: answer `status`, then close."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        """Keep the *status* to answer with and a *reason* for the log and the client."""
+    def __init__(self, status: int, reason: str, *, lines: bytes = b"") -> None:
+        """Keep the *status* to answer with and a *reason* for the log and the client.
+
+        *lines* holds further header lines of the answer, each with its CRLF.
+        """
         super().__init__(f"{status}: {reason}")
         self.status = status
         self.reason = reason
+        self.lines = lines
 
 
 class RequestHead:

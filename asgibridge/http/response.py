@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from asgibridge.http.request import RequestHead
 
-__all__ = ["STATUS_LINES", "DefaultHeaders", "Response", "error_response"]
+__all__ = ["STATUS_LINES", "DefaultHeaders", "Response", "error_response", "header_fields"]
 
 # Head and body leave in one buffer up to here; beyond, copying costs more than a second iovec.
 MAX_JOINED_BODY: Final = 65536
@@ -77,6 +77,15 @@ def _split_field(pair: object) -> tuple[bytes, bytes]:
         # Whoever chose the value could write headers of their own (response splitting).
         raise ResponseError(f"the value of header {name!r} contains CR, LF or NUL")
     return wire_name, wire_value
+
+
+def header_fields(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    """Check *headers* as an application gives them; return names and values for the wire.
+
+    Raises:
+        ResponseError: one of them is no header.
+    """
+    return [_split_field(pair) for pair in headers]
 
 
 def _keep_line(pair: object, line: bytes) -> None:
@@ -201,7 +210,7 @@ class Response:
         Raises:
             ResponseError: it breaks HTTP, or more is declared than is *available*.
         """
-        fields = [_split_field(pair) for pair in headers]
+        fields = header_fields(headers)
         declared = [value for name, value in fields if name.lower() == b"content-length"]
         size = _declared_length(None, declared[0]) if declared else available
         if size > available:

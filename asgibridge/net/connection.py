@@ -27,12 +27,14 @@ from asgibridge.net.sockets import has_waiting_client
 from asgibridge.net.wiring import BUCKETS
 
 if TYPE_CHECKING:
+    import asyncio
     import socket
 
     from asgibridge.http.request import RequestHead
     from asgibridge.interfaces import Client, ServerAddress
     from asgibridge.net.outbox import Outbox
     from asgibridge.net.tls import TlsTransport
+    from asgibridge.net.websocket import WebSocket
     from asgibridge.net.wiring import Wiring
 
 __all__ = ["Connection"]
@@ -514,6 +516,45 @@ class Connection(Link):
         else:
             self._expect_body()
 
+    # --- another protocol on the same transport
+
+    def open_websocket(self, exchange: Exchange) -> WebSocket | None:
+        """Take the request of *exchange* for a handshake; answer a bad one and return None."""
+        opens = self._wiring.open_websocket
+        assert opens is not None  # noqa: S101 - whoever asks has arranged for it
+        # Whatever is answered instead: what follows may be frames already, and no request.
+        exchange.response.keep_alive = False
+        try:
+            exchange.websocket = opens(exchange, self)
+        except BadRequest as error:
+            self._refuse(error)
+        return exchange.websocket
+
+    def hand_over(self, protocol: asyncio.Protocol) -> bytes:
+        """Let *protocol* have the transport; return what came before its turn."""
+        held, self._held = self._held, b""
+        self.transport.set_protocol(protocol)
+        self.resume_reading()
+        return held
+
+    def take_back(self, *, lingers: bool) -> None:
+        """Have the transport again, to close it; *lingers* if input may come that nobody wants."""
+        exchange, self.exchange = self.exchange, None
+        self.transport.set_protocol(self)
+        if exchange is None:
+            return
+        exchange.detach()
+        wiring = self._wiring
+        wiring.counters.requests += 1
+        wiring.counters.bytes_sent += exchange.response.body_bytes
+        if wiring.on_ended is not None:
+            wiring.on_ended(exchange, self)
+        self.must_close()
+        if lingers:
+            self._linger()
+        else:
+            self.close()
+
     # --- when things go wrong
 
     def fail_exchange(self, status: int) -> None:
@@ -554,7 +595,9 @@ class Connection(Link):
             return
         self.must_close()
         is_head = exchange is not None and exchange.response.head_request
-        page = error_response(error.status, wiring.clock, reason=error.reason, is_head=is_head)
+        page = error_response(
+            error.status, wiring.clock, reason=error.reason, is_head=is_head, extra=error.lines
+        )
         self.write([page])
         if exchange is not None:
             exchange.response.status = error.status
@@ -603,6 +646,8 @@ class Connection(Link):
         """Be closed soon: now if nothing is under way, else with the next response."""
         if self.exchange is not None:
             self.exchange.response.keep_alive = False
+            if self.exchange.websocket is not None:
+                self.exchange.websocket.go_away()
         elif self._awaited is not Awaited.FIRST_BYTES and self._awaited is not Awaited.HANDSHAKE:
             self.try_close_idle()
 
@@ -633,13 +678,16 @@ class Connection(Link):
     @property
     def is_fresh(self) -> bool:
         """Whether it waits for its first bytes, and counts as in flight meanwhile."""
-        return self._awaited in _FRESH and self.standing is _IN_FLIGHT
+        is_waited_for = self._transport is None or self._awaited in _FRESH
+        return is_waited_for and self.standing is _IN_FLIGHT
 
     def park_if_silent(self) -> None:
         """Do not wait for the parking delay, unless bytes have come by now."""
         if not self._is_idle() or has_waiting_client(self._socket):
             return
-        if self._awaited is Awaited.HANDSHAKE:
+        if self._transport is None:  # a busy loop: it is yet to be given one
+            self._wiring.gate.park(self, is_idle=False)
+        elif self._awaited is Awaited.HANDSHAKE:
             self._on_slow_handshake()
         else:
             self._on_slow_start(self.loop.time())
@@ -651,7 +699,8 @@ class Connection(Link):
         is_silent = self._is_idle()
         if is_silent and wiring.closes_idle and self.try_close_idle():
             return
-        if self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun):
+        is_counted = self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun)
+        if is_silent or is_counted:
             wiring.gate.park(self, is_idle=is_silent)
         if exchange is not None:
             self._awaited = _NOTHING

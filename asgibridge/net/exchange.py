@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from asgibridge.interfaces import Tls
     from asgibridge.net.body import BodyBuffer
     from asgibridge.net.connection import Connection
+    from asgibridge.net.websocket import WebSocket
 
 __all__ = ["Exchange", "Times"]
 
@@ -67,6 +68,7 @@ class Exchange:
         has_posted: whether a thread has posted a part.  Thread: pool.
         may_send_directly: whether the transport has nothing to send before the response.
         times: kept for the access log only; None without one.
+        websocket: what it has become, or may become; None for every other exchange.
     """
 
     __slots__ = (
@@ -95,6 +97,7 @@ class Exchange:
         "server",
         "times",
         "tls",
+        "websocket",
     )
 
     def __init__(self, connection: Connection, head: RequestHead, response: Response) -> None:
@@ -117,6 +120,7 @@ class Exchange:
         self.body: BodyBuffer | None = None
         self.cut: str | None = None
         self.times: Times | None = None
+        self.websocket: WebSocket | None = None
         self._pieces: list[bytes] | None = None
         self._unread = 0
         self._is_client_eof = False
@@ -148,6 +152,8 @@ class Exchange:
         """
         self._is_client_eof = True
         self._wake_reader()
+        if self.websocket is not None:
+            self.websocket.on_gone()
 
     def on_writable(self) -> None:
         """The client has read enough to be sent more."""
@@ -170,6 +176,8 @@ class Exchange:
             self.on_writable()
         if self._flow is not None:
             self._flow.end()
+        if self.websocket is not None:
+            self.websocket.on_gone()
         body = self.body
         if body is not None and body.try_claim():
             self.body = None
@@ -244,6 +252,10 @@ class Exchange:
         """Answer with the server's own *status* page, or cut a response that has begun."""
         if self.connection is not None:
             self.connection.fail_exchange(status)
+
+    def open_websocket(self) -> WebSocket | None:
+        """Take the request for the handshake of a WebSocket; None: a bad one, and answered."""
+        return self.connection.open_websocket(self) if self.connection is not None else None
 
     # --- for handlers in a pool thread
 

@@ -51,7 +51,7 @@ class OnChange(Protocol):
     """Hears of a change that may make room."""
 
     def __call__(self, *, is_closing: bool) -> None:
-        """A member has parked, or (*is_closing*) closes its socket right after this call."""
+        """A member has parked or a place is given back, or (*is_closing*) a socket closes next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,14 @@ class Gate:
     Attributes:
         open: connections between `enter` and `leave`.
         in_flight: those that need the application now or in a moment.
+        held: places taken by work that has outlived its connection.
     """
 
     __slots__ = (
         "_idle",
         "_on_change",
         "_peak_open",
+        "held",
         "in_flight",
         "max_in_flight",
         "open",
@@ -97,6 +99,7 @@ class Gate:
         self.max_in_flight = max_in_flight
         self.open = 0
         self.in_flight = 0
+        self.held = 0
         self._peak_open = 0
         # A dict for its order: the first key has been idle the longest.
         self._idle: dict[Member, None] = {}
@@ -106,7 +109,7 @@ class Gate:
         """Say which limit is reached; None while there is room."""
         if self.open >= self.worker_connections:
             return Full.WORKER_CONNECTIONS
-        if self.max_in_flight is not None and self.in_flight >= self.max_in_flight:
+        if self.max_in_flight is not None and self.in_flight + self.held >= self.max_in_flight:
             return Full.MAX_IN_FLIGHT
         return None
 
@@ -179,6 +182,22 @@ class Gate:
         self.open -= 1
         if self._on_change is not None:
             self._on_change(is_closing=True)
+
+    def hold(self) -> None:
+        """Keep a place of `max_in_flight` for work that outlives its connection.  [WSGI-7]"""
+        self.held += 1
+
+    def release(self) -> None:
+        """Give back a place that was held.
+
+        Raises:
+            AssertionError: none is.
+        """
+        if self.held == 0:
+            raise AssertionError("release() without hold()")
+        self.held -= 1
+        if self._on_change is not None:
+            self._on_change(is_closing=False)
 
     @property
     def has_idle(self) -> bool:

@@ -97,8 +97,8 @@ _GONE: Final = frozenset({TlsStage.CLOSING, TlsStage.CLOSED})
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """One client's TLS.  Loop thread only.
 
-    The *link* hears of the handshake when it begins and when it is done, and from then on what a
-    protocol hears of any transport.
+    The *link* hears of the handshake when it begins and when it is done, and from then on, or
+    whoever it has set in its place, what a protocol hears of any transport.
 
     Attributes:
         stage: how far the two sides have come.
@@ -109,14 +109,14 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         super().__init__()
         self.stage = TlsStage.HANDSHAKING
         self._link = link
+        self._protocol: asyncio.Protocol = link
         self._terms = terms
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._ssl = terms.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._backlog: deque[memoryview] = deque()  # to be encrypted
         self._backlog_size = 0
-        self._is_raw_full = False
-        self._has_client_ended = False
+        self._is_raw_full = self._has_client_ended = False
         self._raw_or_none: asyncio.Transport | None = None
 
     # --- what the socket's transport calls
@@ -130,7 +130,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Go on with the handshake, or decrypt."""
         if self.stage is _ENDED:
             # OpenSSL is done with it.  Nobody reads it either: see `write_eof`.
-            self._link.data_received(data)
+            self._protocol.data_received(data)
             return
         if self.stage in _GONE:
             return
@@ -147,7 +147,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self.stage is _HANDSHAKING:
             self._fail("the client left")
         elif self.stage is _ENDED:
-            self._link.eof_received()
+            self._protocol.eof_received()
         elif self.stage in _READS:
             self._on_client_end()
         return self.stage is not TlsStage.CLOSED
@@ -156,7 +156,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """The client reads more slowly than we write."""
         self._is_raw_full = True
         if self.stage is not _HANDSHAKING:
-            self._link.pause_writing()
+            self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has read most of it.
@@ -172,13 +172,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_raw_full = False
         self._send_backlog()
         if not self._is_raw_full and self.stage is not _HANDSHAKING:
-            self._link.resume_writing()
+            self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket closes right after this call."""
         self._move(TlsEvent.LOST)
         self._drop_backlog()
-        self._link.connection_lost(exc)
+        self._protocol.connection_lost(exc)
 
     # --- what the connection calls
 
@@ -239,6 +239,10 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def is_closing(self) -> bool:
         """Say whether nothing more can be sent."""
         return self.stage in _GONE or self._raw.is_closing()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let *protocol* hear what comes."""
+        self._protocol = cast("asyncio.Protocol", protocol)
 
     def is_reading(self) -> bool:
         """Say whether the socket is read."""
@@ -325,7 +329,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             return
         self._flush()
         if pieces:
-            self._link.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._protocol.data_received(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if has_ended:
             self._on_client_end()
 
@@ -333,7 +337,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """The client has ended its half; it may do so twice, in TLS and below."""
         if not self._has_client_ended and not self.is_closing():
             self._has_client_ended = True
-            if not self._link.eof_received():
+            if not self._protocol.eof_received():
                 self.close()
 
     def _encrypt(self, data: bytes | bytearray | memoryview) -> None:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from asgibridge.net.outbox import Outbox
     from asgibridge.net.proxy import TrustedProxies
     from asgibridge.net.sharing import Sharing
+    from asgibridge.net.websocket import WebSocket
 
-__all__ = ["BUCKETS", "Counters", "Timeouts", "Wiring"]
+__all__ = ["BUCKETS", "Counters", "Timeouts", "WebSocketSettings", "Wiring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,27 @@ class Timeouts:
     body: float = 30.0
     write: float = 60.0
     keep_alive: float = 75.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketSettings:
+    """The bounds of a WebSocket.
+
+    Attributes:
+        max_size: bytes of one message, decompressed.
+        max_queue: messages that wait for the application before the socket is not read any more.
+        ping_interval: seconds between two pings; None: none are sent.
+        ping_timeout: seconds of silence behind a ping that end it; None: for ever.
+        handshake_timeout: seconds in which the application accepts it or not; None: for ever.
+        compresses: offers permessage-deflate to clients that know it.
+    """
+
+    max_size: int = 2**24
+    max_queue: int = 32
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    handshake_timeout: float | None = 30.0
+    compresses: bool = True
 
 
 BUCKETS: Final = (
@@ -76,6 +98,9 @@ class Wiring:
         is_draining: responses say that their connections are not to be reused; from the start on
             if there is no keep-alive.
         closes_idle: and those which are idle are closed.
+        open_websocket: makes one of an exchange; None where no handler wants any.
+        going_away: the code with which a drain closes WebSockets: 1001, or 1012 if the same
+            address will be served again at once.
         on_ended: called when an exchange is over, if anybody records that (the access log).
         on_refused: likewise, for a request that never became an exchange: connection, status,
             reason.
@@ -99,6 +124,8 @@ class Wiring:
     sharing: Sharing | None = None
     is_draining: bool = False
     closes_idle: bool = False
+    open_websocket: Callable[[Exchange, Connection], WebSocket] | None = None
+    going_away: int = 1001
     on_ended: Callable[[Exchange, Connection], None] | None = None
     on_refused: Callable[[Connection, int, str], None] | None = None
     on_closed: Callable[[], None] | None = None

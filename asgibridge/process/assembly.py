@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,7 @@ from asgibridge.net.outbox import Outbox
 from asgibridge.net.proxy import TrustedProxies
 from asgibridge.net.reception import Reception
 from asgibridge.net.sharing import Sharing
-from asgibridge.net.wiring import Timeouts, Wiring
+from asgibridge.net.wiring import Timeouts, WebSocketSettings, Wiring
 from asgibridge.ops.access import AccessLog
 from asgibridge.process.capacity import default_threads, usable_cpus
 from asgibridge.process.overdue import OverdueReporter
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from asgibridge.app.loader import LoadedApplication
     from asgibridge.config.settings import Config
     from asgibridge.net.certificates import TlsTerms
+    from asgibridge.net.connection import Connection
+    from asgibridge.net.exchange import Exchange
+    from asgibridge.net.websocket import WebSocket
 
 __all__ = ["Assembly", "assemble"]
 
@@ -71,6 +75,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     max_in_flight = config.max_in_flight
     if max_in_flight is None and is_wsgi:
         max_in_flight = threads
+    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     recorder = None
     if config.access_log:
         recorder = AccessRecorder(loop, AccessLog(config.access_log_format))
@@ -90,10 +95,12 @@ def assemble(  # noqa: PLR0913 - what a server is made from
             clock=loop.time,
             keeps_times=recorder is not None,
         )
-        handler.on_overdue = OverdueReporter(handler, pool, on_exhausted).on_overdue
+        if handler.timekeeper is not None:
+            reporter = OverdueReporter(loop, gate, handler, pool, on_exhausted)
+            handler.on_overdue = reporter.on_overdue
+            handler.timekeeper.on_returned = reporter.on_returned
     else:
         handler = AsgiHandler(loaded.application, loop, root_path=config.root_path, state=state)
-    gate = Gate(worker_connections=config.worker_connections, max_in_flight=max_in_flight)
     limits = ParserLimits(
         max_head_size=config.max_head_size,
         max_headers=config.max_headers,
@@ -124,6 +131,8 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     )
     if config.proxy_headers:
         wiring.proxies = TrustedProxies(config.forwarded_allow_ips)
+    if not is_wsgi:
+        wiring.open_websocket = _websocket_opener(config, wiring)
     if recorder is not None:
         wiring.on_ended = recorder.on_ended
         wiring.on_refused = recorder.on_refused
@@ -142,3 +151,20 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         pool=pool,
         recorder=recorder,
     )
+
+
+def _websocket_opener(
+    config: Config, wiring: Wiring
+) -> Callable[[Exchange, Connection], WebSocket]:
+    # Only here: a WSGI application has no WebSockets, and need not pay for the packages.
+    from asgibridge.net.websocket import WebSocket  # noqa: PLC0415
+
+    settings = WebSocketSettings(
+        max_size=config.ws_max_size,
+        max_queue=config.ws_max_queue,
+        ping_interval=config.ws_ping_interval,
+        ping_timeout=config.ws_ping_timeout,
+        handshake_timeout=config.ws_handshake_timeout,
+        compresses=config.ws_deflate,
+    )
+    return functools.partial(WebSocket, wiring=wiring, settings=settings)

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
-__all__ = ["Drain", "Slices", "StopReport", "idle_grace", "slice_time"]
+__all__ = [
+    "GOING_AWAY",
+    "RESTARTING",
+    "Drain",
+    "Slices",
+    "StopReport",
+    "idle_grace",
+    "slice_time",
+]
 
 logger = logging.getLogger("asgibridge")
 
@@ -48,6 +56,10 @@ _MAX_NOTICE: Final = 2.0
 # its next request.
 _IDLE_SHARE: Final = 0.04
 _MAX_IDLE_GRACE: Final = 1.0
+# Close codes of WebSockets (RFC 6455 §7.4.1, and IANA's registry): the server stops, or will be
+# back at once, so that clients may reconnect without waiting.
+GOING_AWAY: Final = 1001
+RESTARTING: Final = 1012
 # Seconds; `Thread.join` takes no infinity.
 _FOREVER: Final = 1e6
 
@@ -110,7 +122,11 @@ class StopReport:
 
 
 class Drain:
-    """One stop.  Loop thread only."""
+    """One stop.  Loop thread only.
+
+    Attributes:
+        going_away: the code with which WebSockets are closed; to be set before `run`.
+    """
 
     def __init__(  # noqa: PLR0913 - what there is to stop, and how
         self,
@@ -136,6 +152,7 @@ class Drain:
             is_retiring: other processes serve the same listeners: those who are queued are theirs.
             on_unlistened: called when the listeners are closed here.
         """
+        self.going_away = RESTARTING if is_retiring else GOING_AWAY
         self._is_retiring = is_retiring
         self._on_unlistened = on_unlistened
         self._assembly = assembly
@@ -160,6 +177,7 @@ class Drain:
         begun = self._loop.time()
         wiring = self._assembly.wiring
         wiring.is_draining = True
+        wiring.going_away = self.going_away
         wiring.on_closed = self._look
         if isinstance(self._assembly.handler, AsgiHandler):
             self._assembly.handler.on_task_done = self._look

@@ -184,7 +184,7 @@ class Fleet:
             # The others wait until the worker has handlers of its own.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals() - LIFE_SIGNALS)
         finally:
-            leave(lambda: run_worker(assignment), keeps_exit_handlers=assignment.loaded is not None)
+            leave(lambda: run_worker(assignment), keeps_exit_handlers=assignment.config.preload)
 
     def _free_slot(self) -> Slot:
         """Find the first slot that nobody owns."""
@@ -192,7 +192,7 @@ class Fleet:
         return next(slot for slot in self.scoreboard.slots if slot.index not in taken)
 
 
-def _requests_before_recycling(config: Config) -> float | None:
+def _requests_before_recycling(config: Config) -> int | None:
     if config.max_requests is None:
         return None
     jitter = config.max_requests_jitter

@@ -58,7 +58,7 @@ class Assignment:
     loaded: LoadedApplication | None
     slot: Slot
     channel: Channel
-    max_requests: float | None
+    max_requests: int | None
 
 
 def run_worker(assignment: Assignment) -> int:
@@ -119,7 +119,6 @@ class _Reporter:
         self._assignment = assignment
         self._server: Server | None = None
         self._started = 0.0
-        self._has_asked = False
         self._pid = os.getpid()
         assignment.slot.write(WorkerStatus(pid=self._pid, generation=assignment.generation))
 
@@ -127,6 +126,9 @@ class _Reporter:
         self._server = server
         self._started = time.monotonic()
         self.on_beat(self._started)
+        limit = self._assignment.max_requests
+        if limit is not None:
+            server.call_after(limit, self._ask_for_a_successor)
         self._assignment.channel.send(says.Ready(summary=server.summary))
 
     def on_beat(self, now: float) -> None:
@@ -164,13 +166,12 @@ class _Reporter:
                 request_times=statistics.request_times,
             )
         )
-        limit = self._assignment.max_requests
-        if limit is not None and statistics.requests >= limit and not self._has_asked:
-            self._has_asked = True
-            self._assignment.channel.send(says.Due(reason=Reason.MAX_REQUESTS.value))
 
     def on_stopping(self) -> None:
         """Leave it to the next beat."""
+
+    def _ask_for_a_successor(self) -> None:
+        self._assignment.channel.send(says.Due(reason=Reason.MAX_REQUESTS.value))
 
 
 def _trace_of(error: AsgibridgeError) -> str:

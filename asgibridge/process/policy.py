@@ -174,7 +174,7 @@ def limit_reached(load: Load, limits: Limits) -> Reason | None:
         Reason.MAX_USS if _is_above(load.uss, limits.uss) else None,
         Reason.MAX_LIFETIME if _is_above(load.age, load.lifetime) else None,
     ):
-        if reason is not None and (reason.is_trouble or load.age >= limits.min_lifetime):
+        if reason is not None and (not reason.is_age or load.age >= limits.min_lifetime):
             return reason
     return None
 

@@ -205,7 +205,8 @@ class Server:
         Args:
             grace: seconds.
             is_quick: cut what is in flight now; *grace* is for the application's shutdown.
-            is_retiring: others serve the same listeners: leave to them whoever is queued.
+            is_retiring: others serve the same listeners: leave to them whoever is queued, and close
+                WebSockets with 1012 (service restart) in place of 1001 (going away).
 
         Raises:
             StartError: the server has not started.

@@ -29,6 +29,12 @@ class Setbacks:
         self.failed_starts = 0
         self.spawn_at = 0.0
         self._quick_deaths = 0
+        self._told = ""
+
+    def is_news(self, trace: str) -> bool:
+        """Say whether *trace* has yet to be told: it is another than the last."""
+        told, self._told = self._told, trace
+        return trace != told
 
     def note_ready(self) -> None:
         """A start has succeeded."""
@@ -63,6 +69,7 @@ class Setbacks:
         """Begin anew: the code or the settings have changed."""
         self.failed_starts = self._quick_deaths = 0
         self.spawn_at = 0.0
+        self._told = ""
 
     def _wait(self, now: float, in_a_row: int) -> None:
         pause = backoff(in_a_row)

@@ -63,8 +63,13 @@ class Reason(enum.Enum):
 
     @property
     def is_trouble(self) -> bool:
-        """Whether something is wrong with it, so that nothing is to be waited for."""
-        return self in (Reason.OVERDUE, Reason.BLOCKED, Reason.SIGTERM)
+        """Whether it cannot serve any more, so that its successor has to wait for nothing."""
+        return self in (Reason.OVERDUE, Reason.BLOCKED)
+
+    @property
+    def is_age(self) -> bool:
+        """Whether it has merely grown old, which the minimum lifetime puts off."""
+        return not self.is_trouble and self is not Reason.SIGTERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

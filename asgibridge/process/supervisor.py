@@ -278,7 +278,8 @@ class Supervisor:
             f"it ended before it was ready ({how}); the log above may tell why",
             "",
         )
-        logger.error("%s could not start: %s", worker.name, f"{message}\n{trace}".rstrip())
+        news = trace if self._setbacks.is_news(trace) else ""  # the same again helps nobody
+        logger.error("%s could not start: %s", worker.name, f"{message}\n{news}".rstrip())
         if self._watcher is not None:
             logger.info("waiting for the next change")
             self._setbacks.wait_for_a_change()

@@ -27,7 +27,7 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     match scope["path"]:
         case "/blocks":
             say(f"in /blocks pid={os.getpid()}")
-            time.sleep(FOREVER)  # noqa: ASYNC251 - that is the point
+            time.sleep(float(scope["query_string"] or FOREVER))  # noqa: ASYNC251 - that is the point
         case "/slow":
             say(f"in /slow pid={os.getpid()}")
             await asyncio.sleep(float(scope["query_string"] or b"0.5"))

@@ -7,6 +7,7 @@ Variables of the environment name files: while BROKEN exists, the import fails; 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -62,7 +63,10 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
             answer = str(IMPORTED_BY)
         case "/leaks":
             # Written to, or the kernel would not count it.
-            kept.append(bytearray(b"x" * 1024 * 1024))
+            kept.append(bytearray(b"x" * 128 * 1024))
+        case "/orphan":
+            # The shell ends at once; what it leaves behind has no parent any more.
+            subprocess.run(["sh", "-c", "(sleep 0.1; echo an orphan ends >&2) &"], check=True)  # noqa: S607
         case "/dies":
             os._exit(9)
         case _:

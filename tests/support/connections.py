@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from typing import TYPE_CHECKING, Self
 
@@ -11,13 +12,15 @@ from asgibridge.net.connection import Connection
 from asgibridge.net.deadlines import Deadlines
 from asgibridge.net.gate import Gate
 from asgibridge.net.outbox import Outbox
-from asgibridge.net.wiring import Timeouts, Wiring
+from asgibridge.net.websocket import WebSocket
+from asgibridge.net.wiring import Timeouts, WebSocketSettings, Wiring
 from support.fakes import FakeLoop, FakeTransport
+from support.websockets import handshake
 
 if TYPE_CHECKING:
     from asgibridge.interfaces import Exchange
 
-__all__ = ["FakeHandler", "Rig"]
+__all__ = ["FakeHandler", "Rig", "WebSocketRig"]
 
 
 class FakeHandler:
@@ -88,3 +91,63 @@ class Rig:
     def __exit__(self, *exc: object) -> None:
         self.near.close()
         self.far.close()
+
+
+class WebSocketRig(Rig):
+    """A connection on which a WebSocket has been asked for.
+
+    Attributes:
+        exchange: the one that asks for it.
+        websocket: what the handshake has led to.
+    """
+
+    def __init__(
+        self,
+        *lines: str,
+        settings: WebSocketSettings | None = None,
+        timeouts: Timeouts | None = None,
+        early: bytes = b"",
+    ) -> None:
+        """Send a good handshake with further header *lines*, and *early* right behind it."""
+        super().__init__(wants_whole_body=False, timeouts=timeouts)
+        self.wiring.open_websocket = functools.partial(
+            WebSocket, wiring=self.wiring, settings=settings or WebSocketSettings()
+        )
+        self.connect()
+        self.receive(handshake("/", *lines) + early)
+        self.exchange = self.handler.exchanges.pop()
+        websocket = self.exchange.open_websocket()
+        assert isinstance(websocket, WebSocket)
+        self.websocket = websocket
+
+    def receive(self, data: bytes) -> None:
+        """Have *data* come from the client, if it is listened to."""
+        assert self.transport.is_reading()
+        self.transport.protocol.data_received(data)
+
+    def accept(self) -> Self:
+        """Accept, and let the client read the answer."""
+        self.websocket.accept(None, [])
+        self.transport.client_reads()
+        assert self.transport.sent.startswith(b"HTTP/1.1 101 ")
+        self.transport.sent = b""
+        return self
+
+    def lose(self) -> None:
+        """Have the connection lost."""
+        self.transport.protocol.connection_lost(None)
+
+    @property
+    def written(self) -> bytes:
+        """Take what has been written since the last look."""
+        self.transport.client_reads()
+        taken, self.transport.sent = self.transport.sent, b""
+        return taken
+
+    @property
+    def messages(self) -> list[str | bytes]:
+        """Take all messages that wait."""
+        return list(iter(self.websocket.take, None))
+
+    def __enter__(self) -> Self:
+        return self

@@ -259,6 +259,9 @@ class FakeTransport(asyncio.Transport):
         self._is_reading = True
         self._is_paused = False
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
     def client_reads(self, size: int | None = None) -> None:
         """Let the client take *size* bytes of what is buffered, or all."""
         size = len(self.buffered) if size is None else size

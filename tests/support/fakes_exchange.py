@@ -12,16 +12,17 @@ import os
 from typing import TYPE_CHECKING, BinaryIO
 
 from asgibridge.errors import ClientDisconnected
+from asgibridge.http.lifecycle import WebSocketStage
 from asgibridge.http.request import RequestHead
 from asgibridge.http.response import Response, error_response
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
-    from asgibridge.interfaces import Client, Exchange, ServerAddress, Tls
+    from asgibridge.interfaces import Client, Exchange, ServerAddress, Tls, WebSocket
 
-__all__ = ["FakeExchange"]
+__all__ = ["FakeExchange", "FakeWebSocket"]
 
 
 class NoDefaults:
@@ -43,6 +44,7 @@ class FakeExchange:
         failed: the status that `fail` was called with; None before.
         must: what `must_wait` answers.
         bodies: what is left for `read` to give.
+        websocket: what `open_websocket` gives; None: the handshake is a bad one.
         started_by: the threads that `note_started` was told of.
     """
 
@@ -76,6 +78,7 @@ class FakeExchange:
         self.ended = asyncio.Event()
         self.started_by: list[threading.Thread] = []
         self.taken = io.BytesIO(body)
+        self.websocket: FakeWebSocket | None = None
         self._has_sent = False
 
     def leave(self) -> None:
@@ -122,6 +125,11 @@ class FakeExchange:
                 self.sent += error_response(status, NoDefaults())
             self._end()
 
+    def open_websocket(self) -> FakeWebSocket | None:
+        if self.websocket is None:
+            self.fail(400)
+        return self.websocket
+
     # --- for handlers in a pool thread
 
     def note_started(self, thread: threading.Thread) -> None:
@@ -157,6 +165,69 @@ class FakeExchange:
         return f"<FakeExchange {self.head.method}>"
 
 
-def _check(exchange: FakeExchange) -> Exchange:
-    """Have the type checker see that the fake keeps to the protocol."""
-    return exchange
+class FakeWebSocket:
+    """See `asgibridge.interfaces.WebSocket`.
+
+    Attributes:
+        accepted: the arguments of `accept`; None before.
+        sent: the messages sent.
+        closed: the arguments of `close`; None before.
+        must: what `send` answers.
+        inbox: what is left to take.
+        changed: set when there is something new to look at.
+    """
+
+    def __init__(self) -> None:
+        """Be a handshake that nobody has answered."""
+        self.stage = WebSocketStage.CONNECTING
+        self.ended: tuple[int, str] | None = None
+        self.accepted: tuple[str | None, list[object]] | None = None
+        self.sent: list[str | bytes] = []
+        self.closed: tuple[int, str] | None = None
+        self.must = False
+        self.inbox: list[str | bytes] = []
+        self.changed = asyncio.Event()
+
+    def bring(self, message: str | bytes) -> None:
+        """Be the client that sends *message*."""
+        self.inbox.append(message)
+        self.changed.set()
+
+    def leave(self, code: int = 1006, reason: str = "") -> None:
+        """Be the client that goes away."""
+        self.stage = WebSocketStage.CLOSED
+        self.ended = (code, reason)
+        self.changed.set()
+
+    # --- for handlers
+
+    def accept(self, subprotocol: str | None, headers: Iterable[object]) -> None:
+        self.accepted = (subprotocol, list(headers))
+        self.stage = WebSocketStage.OPEN
+
+    def take(self) -> str | bytes | None:
+        return self.inbox.pop(0) if self.inbox else None
+
+    def wait_message(self) -> Awaitable[None]:
+        return self._wait()
+
+    async def _wait(self) -> None:
+        await self.changed.wait()
+        self.changed.clear()
+
+    def send(self, message: str | bytes) -> bool:
+        if self.stage is not WebSocketStage.OPEN:
+            raise ClientDisconnected("the WebSocket is closed")
+        self.sent.append(message)
+        return self.must
+
+    def close(self, code: int, reason: str) -> None:
+        if self.stage is not WebSocketStage.OPEN:
+            raise ClientDisconnected("the WebSocket is closed")
+        self.closed = self.ended = (code, reason)
+        self.stage = WebSocketStage.CLOSING
+
+
+def _check(exchange: FakeExchange, websocket: FakeWebSocket) -> tuple[Exchange, WebSocket]:
+    """Have the type checker see that the fakes keep to the protocols."""
+    return exchange, websocket

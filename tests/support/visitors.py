@@ -67,7 +67,9 @@ def _exchange(connection: http.client.HTTPConnection, path: str) -> Answer:
 
 @dataclass
 class Visitors:
-    """Clients in loops, some over new connections and some over kept ones.  A context manager.
+    """Clients in loops, half of them over new connections, half over kept ones.
+
+    A context manager: they come when it is entered, and have gone when it is left.
 
     Every request has to be answered whole, with 200.  A client that is told `Connection: close`
     makes a new connection; nobody else has to.
@@ -75,6 +77,8 @@ class Visitors:
     Attributes:
         url: whom they visit.
         count: of each kind.
+        anew: whether the first kind comes.
+        stay: whether the second does.
         path: what they ask for.
         pids: what has been answered, each text once.
         answers: how many.
@@ -83,6 +87,8 @@ class Visitors:
 
     url: str
     count: int = 2
+    anew: bool = True
+    stay: bool = True
     path: str = "/"
     pids: set[str] = field(default_factory=set)
     answers: int = 0
@@ -95,8 +101,8 @@ class Visitors:
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        for behave in (self._come_anew, self._stay):
-            for _ in range(self.count):
+        for is_wanted, behave in ((self.anew, self._come_anew), (self.stay, self._stay)):
+            for _ in range(self.count if is_wanted else 0):
                 thread = threading.Thread(target=self._loop, args=(behave,), daemon=True)
                 self._threads.append(thread)
                 thread.start()

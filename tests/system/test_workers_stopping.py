@@ -164,7 +164,7 @@ def test_a_loop_that_is_blocked_does_not_keep_the_server() -> None:
         Request(command, "/blocks")
         command.signal(signal.SIGTERM)
         assert stops_within(command, 1 + SLACK) == 1
-        assert "in app: time.sleep(FOREVER)" in command.log
+        assert "in app: time.sleep(" in command.log
 
 
 def test_a_worker_that_does_not_even_run_is_killed() -> None:

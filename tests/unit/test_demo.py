@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import os
@@ -267,7 +269,13 @@ async def test_lifespan_completes() -> None:
     assert [m["type"] for m in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_websocket_is_turned_away() -> None:
-    sent = await call_asgi({"type": "websocket"}, {"type": "websocket.connect"})
-
-    assert [message["type"] for message in sent] == ["websocket.close"]
+async def test_chat_page_is_there_where_a_websocket_can_be_opened() -> None:
+    """Its one script is named in its policy by what it says."""
+    assert (await Client("WSGI").request("GET", "/chat")).status_code == 404
+    answer = await Client("ASGI", root="/shop").request("GET", "/chat")
+    assert answer.status_code == 200
+    script = answer.text.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in answer.headers["content-security-policy"]
+    assert "/chat" in (await Client("ASGI").request("GET", "/")).text
+    assert "/chat" not in (await Client("WSGI").request("GET", "/")).text

@@ -53,6 +53,21 @@ def test_parked_member_makes_room_and_waking_takes_it_even_beyond_the_limit() ->
     assert not gate.has_idle
 
 
+def test_held_places_are_missing_from_those_in_flight_until_they_are_given_back() -> None:
+    """[WSGI-7] The thread of an overdue request is not free although its client has gone."""
+    gate, (member,) = gate_with(1, max_in_flight=1)
+    heard: list[bool] = []
+    gate.watch(lambda *, is_closing: heard.append(is_closing))
+    gate.hold()
+    gate.leave(member)
+    assert (gate.in_flight, gate.full()) == (0, Full.MAX_IN_FLIGHT)
+    gate.release()
+    assert gate.full() is None
+    assert heard == [True, False]
+    with pytest.raises(AssertionError, match=r"release\(\) without hold"):
+        gate.release()
+
+
 def test_idle_ones_stand_in_the_order_of_their_idleness() -> None:
     gate, (first, second, third) = gate_with(3)
     gate.park(first, is_idle=False)

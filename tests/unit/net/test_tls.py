@@ -233,3 +233,22 @@ async def test_broken_record_aborts_after_an_alert() -> None:
 @pytest.mark.parametrize("stage", TlsStage)
 def test_a_socket_can_be_lost_at_any_stage(stage: TlsStage) -> None:
     assert TLS_MOVES[stage, TlsEvent.LOST] is TlsStage.CLOSED
+
+
+async def test_another_protocol_can_take_over_and_give_back() -> None:
+    """As a WebSocket does, between its handshake and its end."""
+    pair = Pair()
+    pair.shake_hands()
+    guest = Notes()
+    pair.tls.set_protocol(guest)  # type: ignore[arg-type]
+    pair.client.write(b"for the guest")
+    pair.deliver()
+    pair.tls.pause_writing()
+    pair.tls.resume_writing()
+    await asyncio.sleep(0)
+    pair.tls.set_protocol(pair.notes)  # type: ignore[arg-type]
+    pair.client.write(b"for the host")
+    pair.deliver()
+    pair.tls.connection_lost(None)
+    assert guest.heard == [b"for the guest", "pause", "resume"]
+    assert pair.notes.heard == ["begun", "done", b"for the host", "lost"]

@@ -13,6 +13,7 @@ from asgibridge.app.threads import ThreadPool
 from asgibridge.app.timeouts import WsgiTimeouts
 from asgibridge.app.wsgi import WsgiCall, WsgiHandler
 from asgibridge.net.deadlines import Deadlines
+from asgibridge.net.gate import Full, Gate
 from asgibridge.process.overdue import OverdueReporter
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ async def test_last_thread_that_is_overdue_exhausts_the_pool_once(
     )
     assert handler.timekeeper is not None
     exhausted: list[int] = []
-    reporter = OverdueReporter(handler, pool, lambda: exhausted.append(handler.overdue))
+    gate = Gate(worker_connections=9, max_in_flight=2)
+    reporter = OverdueReporter(loop, gate, handler, pool, lambda: exhausted.append(handler.overdue))
+    handler.timekeeper.on_returned = reporter.on_returned
     calls = [WsgiCall(handler, FakeExchange(target=b"/%d" % number)) for number in range(4)]
     overdue = handler.timekeeper.overdue
 
@@ -43,7 +46,10 @@ async def test_last_thread_that_is_overdue_exhausts_the_pool_once(
         call.thread_ident = threading.get_ident()
     overdue.add(calls[0])
     reporter.on_overdue(calls[0])
+    assert gate.held == 1
     handler.timekeeper.end(calls[0])
+    await asyncio.sleep(0)
+    assert gate.held == 0
     overdue.add(calls[1])
     reporter.on_overdue(calls[1])
     assert exhausted == []
@@ -51,6 +57,7 @@ async def test_last_thread_that_is_overdue_exhausts_the_pool_once(
         overdue.add(call)
         reporter.on_overdue(call)
     assert exhausted == [2]
+    assert gate.full() is Full.MAX_IN_FLIGHT
     for number in range(4):
         assert f"request overdue method=GET target=/{number} client=" in caplog.text
     assert "test_last_thread_that_is_overdue" in caplog.text

@@ -55,3 +55,10 @@ def test_waiting_for_a_change_ends_with_one() -> None:
     assert math.inf == setbacks.spawn_at
     setbacks.forget()
     assert (setbacks.spawn_at, setbacks.failed_starts) == (0.0, 0)
+
+
+def test_a_trace_is_news_until_it_is_told_and_again_after_a_change() -> None:
+    setbacks = Setbacks()
+    assert [setbacks.is_news(trace) for trace in ("a", "a", "b")] == [True, False, True]
+    setbacks.forget()
+    assert setbacks.is_news("b")

@@ -33,5 +33,9 @@ def test_nothing_happens_to_one_that_is_gone(event: StageEvent) -> None:
 
 
 def test_trouble_is_told_from_age() -> None:
-    troubles = {reason for reason in Reason if reason.is_trouble}
-    assert troubles == {Reason.OVERDUE, Reason.BLOCKED, Reason.SIGTERM}
+    assert {reason for reason in Reason if reason.is_trouble} == {Reason.OVERDUE, Reason.BLOCKED}
+    assert {reason for reason in Reason if not reason.is_age} == {
+        Reason.OVERDUE,
+        Reason.BLOCKED,
+        Reason.SIGTERM,
+    }

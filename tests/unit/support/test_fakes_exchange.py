@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 
 import pytest
-from support.fakes_exchange import FakeExchange
+from support.fakes_exchange import FakeExchange, FakeWebSocket
 
 from asgibridge.errors import ClientDisconnected
 
@@ -64,3 +64,28 @@ async def test_file_is_sent_from_its_descriptor() -> None:
         file.flush()
         exchange.post_file([b"head "], file.fileno(), 2, 3)
     assert exchange.sent == b"head 234"
+
+
+async def test_websocket_brings_messages_and_ends() -> None:
+    exchange = FakeExchange()
+    assert exchange.open_websocket() is None
+    assert exchange.failed == 400
+    exchange = FakeExchange()
+    exchange.websocket = FakeWebSocket()
+    socket = exchange.open_websocket()
+    assert socket is exchange.websocket
+    with pytest.raises(ClientDisconnected):
+        socket.send("too early")
+    with pytest.raises(ClientDisconnected):
+        socket.close(1000, "")
+    socket.accept("chat", [(b"a", b"b")])
+    assert socket.take() is None
+    socket.bring("hello")
+    await socket.wait_message()
+    assert socket.take() == "hello"
+    assert not socket.send(b"there")
+    socket.close(1000, "bye")
+    socket.leave(1001)
+    await socket.wait_message()
+    assert (socket.accepted, socket.sent) == (("chat", [(b"a", b"b")]), [b"there"])
+    assert (socket.closed, socket.ended) == ((1000, "bye"), (1001, ""))
