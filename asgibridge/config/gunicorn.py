@@ -36,6 +36,7 @@ _DECIDED: Final = {
     "max_headers": "limit_request_fields",
     "max_header_size": "limit_request_field_size",
     "forwarded_allow_ips": "forwarded_allow_ips",
+    "ws_max_size": "websocket_max_message_size",
     "ssl_certfile": "certfile",
     "ssl_keyfile": "keyfile",
     "ssl_ca_certs": "ca_certs",
@@ -102,7 +103,6 @@ _POINTLESS: Final = {
     "proxy set one of them",
     "forwarder_headers": "a proxy's headers never become SCRIPT_NAME, PATH_INFO or REMOTE_USER; "
     "set root_path, or read the header in the application",
-    "websocket_max_message_size": "WebSockets are not spoken yet",
 }
 # Setting -> another value that says no more than what is done anyway.
 _HARMLESS: Final = {"secure_scheme_headers": {"X-FORWARDED-PROTO": "https"}}
@@ -177,6 +177,7 @@ def _translate(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
         "max_header_size": max(128, field_size),
         "max_head_size": _HEAD_BESIDE_FIELD + field_size,
         "forwarded_allow_ips": tuple(str(each) for each in values["forwarded_allow_ips"]),
+        "ws_max_size": values.get("websocket_max_message_size", OPTIONS["ws_max_size"].default),
         "ssl_certfile": values["certfile"],
         "ssl_keyfile": values["keyfile"],
         "ssl_ca_certs": values["ca_certs"],

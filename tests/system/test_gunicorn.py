@@ -25,6 +25,8 @@ from support.gunicorns import (
 )
 from support.tls import issue
 from support.waiting import until
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
 
 if TYPE_CHECKING:
     from support.commands import RunningCommand
@@ -187,6 +189,24 @@ def test_a_mount_point_is_known_to_the_application() -> None:
         "wsgi_cases:environ_dump", cwd=APPS, env={"SCRIPT_NAME": "/shop"}
     ) as command:
         assert b"/shop" in ask(command, get("/shop/environ"))
+
+
+def test_websockets_are_served_within_their_limit() -> None:
+    """Also without keep-alive, which is about requests."""
+    with running_gunicorn(
+        *("--keep-alive", "0", "--websocket-max-message-size", "1000"),
+        "apps.websocket_cases:echo",
+        cwd=APPS.parent,
+    ) as command:
+        url = f"ws://127.0.0.1:{port_of(command)}/"
+        with connect(url) as client:
+            client.send("x" * 1000)
+            assert client.recv(timeout=20) == "x" * 1000
+            client.send("x" * 1001)
+            with pytest.raises(ConnectionClosedError) as closed:
+                client.recv(timeout=20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
 
 
 # --- TLS

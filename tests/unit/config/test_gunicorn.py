@@ -40,6 +40,7 @@ def test_its_defaults_mean_what_they_say() -> None:
         "max_head_size": 65536 + 8190,
         "root_path": "",
         "forwarded_allow_ips": ("127.0.0.1", "::1"),
+        "ws_max_size": 16 * 2**20,
         "loop": "auto",
         "lifespan": "auto",
         "access_log": False,
@@ -69,6 +70,7 @@ def test_its_defaults_mean_what_they_say() -> None:
         ("limit_request_field_size", 65536, "max_head_size", 131072),
         ("root_path", "/shop/", "root_path", "/shop"),
         ("ciphers", None, "ssl_ciphers", None),
+        ("websocket_max_message_size", 1000, "ws_max_size", 1000),
         ("asgi_loop", "asyncio", "loop", "asyncio"),
         ("asgi_lifespan", "off", "lifespan", "off"),
         ("access_log_format", "%(h)s", "access_log_format", "%(h)s"),
@@ -112,7 +114,7 @@ def test_the_mount_point_comes_from_its_variable_too() -> None:
 
 def test_older_versions_lack_the_settings_for_asgi() -> None:
     old = {name: value for name, value in defaults().items() if not name.startswith("asgi_")}
-    del old["root_path"], old["protocol"]
+    del old["root_path"], old["protocol"], old["websocket_max_message_size"]
     found = settings_from_gunicorn(old, {}, is_access_logged=True)
     assert (found["loop"], found["lifespan"], found["access_log"]) == ("auto", "auto", True)
 
