@@ -7,11 +7,11 @@ it used before ends without a byte; that is done once and counted.
 
 from __future__ import annotations
 
-import asyncio
 import enum
+import socket
 import time
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 __all__ = ["Answer", "Broken", "Cause", "Client", "Result", "parse"]
 
@@ -96,89 +96,27 @@ def parse(received: bytes) -> Answer | None:
     return answer if len(body) == expected else None
 
 
-class _Wire(asyncio.Protocol):
-    """One connection: what has arrived, and whether and how it ended."""
-
-    def __init__(self) -> None:
-        self.received = bytearray()
-        self.is_over = False
-        self.is_reset = False
-        self.uses = 0
-        self._news = asyncio.Event()
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.received += data
-        self._news.set()
-
-    def eof_received(self) -> bool:
-        self.is_over = True
-        self._news.set()
-        return False  # close
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_reset = self.is_reset or exc is not None
-        self.is_over = True
-        self._news.set()
-
-    async def ask(self, request: bytes) -> Answer:
-        """Send *request* and wait for the whole answer.
-
-        Raises:
-            Broken: There was none, or not all of it, in time.
-        """
-        if self._transport is None:
-            raise AssertionError("ask() before the connection")
-        self.uses += 1
-        self.received.clear()
-        self._transport.write(request)
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                return await self._answer()
-        except TimeoutError as error:
-            raise Broken(Cause.TIMEOUT) from error
-
-    async def _answer(self) -> Answer:
-        while True:
-            answer = parse(bytes(self.received))
-            if answer is not None:
-                return answer
-            if self.is_over:
-                raise Broken(self._end())
-            self._news.clear()
-            await self._news.wait()
-
-    def _end(self) -> Cause:
-        """Say how the connection ended before the answer did."""
-        if self.received:
-            return Cause.CUT
-        return Cause.RESET if self.is_reset else Cause.CLOSED
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class Client:
-    """Sends one request after the other, as a browser or a proxy would."""
+    """Sends one request after the other, as a browser or a proxy would.
+
+    Blocking, for a thread of its own: that costs a fraction of what an event loop does, and the
+    clients share the machine with the server.
+    """
 
     def __init__(self, port: int, *, is_kept: bool) -> None:
         """Say where to; *is_kept*: use a connection for as long as the server lets us."""
         self._port = port
         self._is_kept = is_kept
-        self._wire: _Wire | None = None
+        self._socket: socket.socket | None = None
         self.closed_idle = 0
         """Kept connections that were found closed before a request was sent: no harm."""
 
-    async def request(self, path: str) -> Result:
+    def request(self, path: str) -> Result:
         """Ask for *path*; never raises for what the server does."""
         started = time.monotonic()
         result = Result(started=started, ended=started)
         try:
-            answer = await self._ask(_request(path, is_kept=self._is_kept), result)
+            answer = self._ask(_request(path, is_kept=self._is_kept), result)
             result.worker = answer.worker
             result.failed = _judge(answer)
         except Broken as broken:
@@ -186,21 +124,69 @@ class Client:
         result.ended = time.monotonic()
         return result
 
-    async def _ask(self, request: bytes, result: Result) -> Answer:
-        wire = await self._connected()
-        sent = time.monotonic()
-        try:
-            return await self._exchange(wire, request)
-        except Broken as broken:
-            if wire.uses == 1 or broken.cause not in UNANSWERED:
-                raise
-            result.repeated = broken.cause
-            result.repeated_after = time.monotonic() - sent
-        return await self._exchange(await self._connected(), request)
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    async def _exchange(self, wire: _Wire, request: bytes) -> Answer:
+    def _ask(self, request: bytes, result: Result) -> Answer:
+        """Send *request*, and once more if a connection that was used before ends unanswered.
+
+        Raises:
+            Broken: There was no answer, or not all of it.
+        """
+        kept = self._kept()
+        if kept is not None:
+            sent = time.monotonic()
+            try:
+                return self._exchange(kept, request)
+            except Broken as broken:
+                if broken.cause not in UNANSWERED:
+                    raise
+                result.repeated = broken.cause
+                result.repeated_after = time.monotonic() - sent
+        return self._exchange(self._connected(), request)
+
+    def _kept(self) -> socket.socket | None:
+        """Return the connection that we have, if it still stands."""
+        if self._socket is None:
+            return None
+        self._socket.settimeout(0)
         try:
-            answer = await wire.ask(request)
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            self._socket.settimeout(TIMEOUT)
+            return self._socket
+        except OSError:
+            pass  # reset
+        # Ended, or answered without being asked.
+        self.closed_idle += 1
+        self.close()
+        return None
+
+    def _connected(self) -> socket.socket:
+        """Return a fresh connection.
+
+        Raises:
+            Broken: There is none to be had.
+        """
+        try:
+            self._socket = socket.create_connection(("127.0.0.1", self._port), TIMEOUT)
+        except ConnectionRefusedError as error:
+            raise Broken(Cause.REFUSED) from error
+        except OSError as error:  # a timeout is one as well
+            raise Broken(Cause.NOT_CONNECTED) from error
+        return self._socket
+
+    def _exchange(self, connection: socket.socket, request: bytes) -> Answer:
+        """Send *request* and wait for the whole answer; keep the connection if both sides want.
+
+        Raises:
+            Broken: There was none, or not all of it, in time.
+        """
+        try:
+            answer = _receive(connection, request)
         except Broken:
             self.close()
             raise
@@ -208,32 +194,21 @@ class Client:
             self.close()
         return answer
 
-    async def _connected(self) -> _Wire:
-        """Return the connection that we have, if it still stands, or a fresh one.
 
-        Raises:
-            Broken: There is none to be had.
-        """
-        if self._wire is not None:
-            if not self._wire.is_over:
-                return self._wire
-            self.closed_idle += 1
-            self.close()
-        try:
-            async with asyncio.timeout(TIMEOUT):
-                loop = asyncio.get_running_loop()
-                _, self._wire = await loop.create_connection(_Wire, "127.0.0.1", self._port)
-        except ConnectionRefusedError as error:
-            raise Broken(Cause.REFUSED) from error
-        except OSError as error:  # a timeout is one as well
-            raise Broken(Cause.NOT_CONNECTED) from error
-        return self._wire
-
-    def close(self) -> None:
-        """Drop the connection."""
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+def _receive(connection: socket.socket, request: bytes) -> Answer:
+    received = b""
+    try:
+        connection.sendall(request)
+        while (answer := parse(received)) is None:
+            data = connection.recv(65536)
+            if not data:
+                raise Broken(Cause.CUT if received else Cause.CLOSED)
+            received += data
+    except TimeoutError as error:
+        raise Broken(Cause.TIMEOUT) from error
+    except OSError as error:
+        raise Broken(Cause.CUT if received else Cause.RESET) from error
+    return answer
 
 
 def _request(path: str, *, is_kept: bool) -> bytes:

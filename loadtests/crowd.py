@@ -6,7 +6,6 @@ SIGTERM ends the run early; requests under way are still waited for.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
@@ -14,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -67,12 +67,17 @@ class Crowd:
         self._bound = time.monotonic() + plan.seconds + GRACE
         # A file: a pipe would fill up and hold the process while nobody reads.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (tally() and kill() close it)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests.crowd", json.dumps(asdict(plan))],
-            cwd=HERE.parent,
-            stdout=self._output,
-            start_new_session=True,
-        )
+        # Blocked from its first moment: it waits for this signal in `_run`.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "loadtests.crowd", json.dumps(asdict(plan))],
+                cwd=HERE.parent,
+                stdout=self._output,
+                start_new_session=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def is_running(self) -> bool:
@@ -117,48 +122,53 @@ def schedule(plan: Plan, client: int) -> random.Random:
     return random.Random(plan.seed * 1000 + client)  # noqa: S311  (no secret)
 
 
-async def _run(plan: Plan) -> Tally:
+def _run(plan: Plan) -> Tally:
     """Let the clients work until the time is over or SIGTERM comes."""
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    # Blocked by whoever started us; threads inherit that.  Once more for a start by hand.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    over = threading.Event()
     clients = [Client(plan.port, is_kept=plan.is_kept) for _ in range(plan.clients)]
-    results: list[tuple[str, Result]] = []
+    results: list[list[tuple[str, Result]]] = [[] for _ in clients]
+    threads = [
+        threading.Thread(
+            target=_work, args=(client, plan, schedule(plan, number), over, results[number])
+        )
+        for number, client in enumerate(clients)
+    ]
     started = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number, client in enumerate(clients):
-            group.create_task(_work(client, plan, schedule(plan, number), over, results))
-        try:
-            async with asyncio.timeout(plan.seconds):
-                await over.wait()
-        except TimeoutError:
-            over.set()
-    return Tally.of(
-        results, time.monotonic() - started, sum(client.closed_idle for client in clients)
-    )
+    for thread in threads:
+        thread.start()
+    signal.sigtimedwait({signal.SIGTERM}, plan.seconds)
+    over.set()
+    for thread in threads:
+        thread.join()
+    passed = time.monotonic() - started
+    everything = [result for of_one in results for result in of_one]
+    return Tally.of(everything, passed, sum(client.closed_idle for client in clients))
 
 
-async def _work(
+def _work(
     client: Client,
     plan: Plan,
     chance: random.Random,
-    over: asyncio.Event,
+    over: threading.Event,
     results: list[tuple[str, Result]],
 ) -> None:
-    """Send requests, one after the other, until it is *over*."""
+    """Send requests, one after the other, until it is *over*.  Thread: one for each client."""
     kinds = list(plan.shares)
     weights = list(plan.shares.values())
     while not over.is_set():
         kind = chance.choices(kinds, weights)[0]
-        result = await client.request(plan.paths[kind])
+        result = client.request(plan.paths[kind])
         results.append((kind, result))
         if result.failed is not None:
-            await asyncio.sleep(PAUSE_AFTER_FAILURE)
+            over.wait(PAUSE_AFTER_FAILURE)
     client.close()
 
 
 def _main(text: str) -> None:
     told: dict[str, Any] = json.loads(text)
-    print(json.dumps(asyncio.run(_run(Plan(**told))).to_json()))
+    print(json.dumps(_run(Plan(**told)).to_json()))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ class _Taker:
             stack.callback(crowd.kill)
             stack.enter_context(stuck_workers(self._process.port, self._scenario.workers))
             time.sleep(BEFORE_STOP)
-            chronicle.see(events.workers_of(leader), time.monotonic())
+            chronicle.see(measure.children(leader), time.monotonic())
             asked = time.monotonic()
             took = self._process.ask_to_stop(grace + STOP_SLACK)
             left = _left(leader)
@@ -228,7 +228,9 @@ def _tally_of(crowd: Crowd) -> Tally:
 def _left(leader: int) -> int:
     """Return how many processes of an ended server are still there after a moment."""
     deadline = time.monotonic() + LEAVE_SECONDS
-    while (left := len(measure.process_tree(leader))) and time.monotonic() < deadline:
+    while left := sum(not process.is_zombie for process in measure.process_tree(leader)):
+        if time.monotonic() > deadline:
+            break
         time.sleep(POLL_INTERVAL)
     return left
 

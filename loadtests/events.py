@@ -15,14 +15,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from loadtests.measure import process_tree
+from loadtests.measure import children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loadtests.crowd import Crowd
 
-__all__ = ["STOP", "Chronicle", "happen", "proof", "workers_of"]
+__all__ = ["STOP", "Chronicle", "happen", "proof"]
 
 HUP: Final = "hup"
 KILL: Final = "kill"
@@ -65,11 +65,6 @@ class Chronicle:
         return dict(Counter(what for _, what in self.acts))
 
 
-def workers_of(leader: int) -> list[int]:
-    """Return the children of *leader* that serve."""
-    return [process.pid for process in process_tree(leader) if process.parent == leader]
-
-
 def happen(event: str | None, every: float, leader: int, crowd: Crowd, seconds: float) -> Chronicle:
     """Do *event* to the server every so often while *crowd* is at work; watch the workers.
 
@@ -83,7 +78,7 @@ def happen(event: str | None, every: float, leader: int, crowd: Crowd, seconds: 
     chance = random.Random(1)  # noqa: S311  (no secret)
     while crowd.is_running:
         now = time.monotonic()
-        workers = workers_of(leader)
+        workers = children(leader)
         chronicle.see(workers, now)
         if now >= due and now <= began + seconds - every:
             due += every

@@ -678,13 +678,16 @@ class Connection(Link):
     @property
     def is_fresh(self) -> bool:
         """Whether it waits for its first bytes, and counts as in flight meanwhile."""
-        return self._awaited in _FRESH and self.standing is _IN_FLIGHT
+        is_waited_for = self._transport is None or self._awaited in _FRESH
+        return is_waited_for and self.standing is _IN_FLIGHT
 
     def park_if_silent(self) -> None:
         """Do not wait for the parking delay, unless bytes have come by now."""
         if not self._is_idle() or has_waiting_client(self._socket):
             return
-        if self._awaited is Awaited.HANDSHAKE:
+        if self._transport is None:  # a busy loop: it is yet to be given one
+            self._wiring.gate.park(self, is_idle=False)
+        elif self._awaited is Awaited.HANDSHAKE:
             self._on_slow_handshake()
         else:
             self._on_slow_start(self.loop.time())
@@ -696,7 +699,8 @@ class Connection(Link):
         is_silent = self._is_idle()
         if is_silent and wiring.closes_idle and self.try_close_idle():
             return
-        if self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun):
+        is_counted = self.standing is _IN_FLIGHT and (exchange is None or not exchange.is_begun)
+        if is_silent or is_counted:
             wiring.gate.park(self, is_idle=is_silent)
         if exchange is not None:
             self._awaited = _NOTHING

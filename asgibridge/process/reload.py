@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from asgibridge.config.settings import Config
 
-__all__ = ["RELOAD_GRACE", "ChangeWatcher", "forget_modules", "is_wanted", "watched_directories"]
+__all__ = [
+    "RELOAD_GRACE",
+    "ChangeWatcher",
+    "forget_modules",
+    "is_own",
+    "is_wanted",
+    "watched_directories",
+]
 
 RELOAD_GRACE: Final = 2.0
 """Seconds that an application gets to finish before its changed code is loaded."""
@@ -31,6 +38,13 @@ RELOAD_GRACE: Final = 2.0
 _LOOK: Final = 1000
 # Milliseconds in which changes count as one, after the first: editors and git write many files.
 _DEBOUNCE: Final = 300
+# Directories whose files nobody edits.
+_FOREIGN: Final = frozenset({"__pycache__", "node_modules", "site-packages"})
+# What the whole group may hear is for the parent, which then ends the watcher.
+_IGNORED: Final = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU),
+)
 
 
 class ChangeWatcher:
@@ -52,15 +66,20 @@ class ChangeWatcher:
         os.set_blocking(self._reader, False)
         self._received = b""
         parent = os.getpid()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                release()
-                os.close(self._reader)
-                _watch(directories, config, writer, parent)
-            finally:
-                os._exit(0)
-        os.close(writer)
+        # No signal may meet the child while it still has the parent's handlers.
+        before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                try:
+                    release()
+                    os.close(self._reader)
+                    _watch(directories, config, writer, parent)
+                finally:
+                    os._exit(0)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(writer)
 
     def fileno(self) -> int:
         """Tell the descriptor of the pipe; -1 when there is nothing more to hear."""
@@ -103,6 +122,19 @@ def watched_directories(config: Config) -> list[Path]:
     return [Path(each).absolute() for each in config.reload_dir or (config.app_dir,)]
 
 
+def is_own(path: str, directories: Sequence[Path]) -> bool:
+    """Say whether *path*, below one of *directories*, is neither hidden nor installed.
+
+    Those that are watched may themselves be hidden, or lie in a hidden one.
+    """
+    whole = Path(path)
+    below = (whole.relative_to(each) for each in directories if whole.is_relative_to(each))
+    return any(
+        not any(part.startswith(".") or part in _FOREIGN for part in relative.parts)
+        for relative in below
+    )
+
+
 def is_wanted(path: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
     """Say whether a change of *path* matters.
 
@@ -134,14 +166,17 @@ def _watch(directories: Sequence[Path], config: Config, writer: int, parent: int
     from watchfiles import DefaultFilter, watch  # noqa: PLC0415 - it is not installed everywhere
 
     set_title("watcher", str(config.app or "demo"))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    is_usual = DefaultFilter()  # leaves out hidden files, caches and environments
+    is_usual = DefaultFilter()  # leaves out what editors and tools write for themselves
     changes = watch(
         *directories,
         watch_filter=lambda change, path: (
-            is_usual(change, path) and is_wanted(path, config.reload_include, config.reload_exclude)
+            is_usual(change, path)
+            and is_own(path, directories)
+            and is_wanted(path, config.reload_include, config.reload_exclude)
         ),
         debounce=_DEBOUNCE,
         rust_timeout=_LOOK,

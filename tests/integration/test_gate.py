@@ -206,12 +206,17 @@ async def test_busy_threads_leave_further_clients_to_the_kernel() -> None:
     app = Threads()
     async with (
         serving(app, interface="wsgi", threads=2) as server,
-        clients_of(server.urls * 6) as clients,
+        clients_of(server.urls * 2) as served,
+        contextlib.AsyncExitStack() as stack,
     ):
-        for client in clients:
+        for client in served:
             await client.write(GET)
         for _ in range(2):
             assert await asyncio.to_thread(app.started.acquire, timeout=5)
+        # Only now: those who are silent, be it for a moment, would be parked for them.
+        clients = served + await stack.enter_async_context(clients_of(server.urls * 4))
+        for client in clients[2:]:
+            await client.write(GET)
         await until(lambda: server.statistics().is_paused)
         statistics = server.statistics()
         assert (statistics.gate.open, statistics.gate.in_flight) == (2, 2)

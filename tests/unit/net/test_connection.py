@@ -88,6 +88,21 @@ def test_silent_connection_is_parked_then_closed_without_a_word() -> None:
         assert (rig.transport.calls, rig.statuses) == (["close"], [])
 
 
+def test_silent_connection_is_parked_early_even_before_it_has_a_transport() -> None:
+    """[GATE-5]: on a busy loop that takes a while; and later it may make way for others."""
+    rig = Rig()
+    assert rig.connection.is_fresh
+    rig.connection.park_if_silent()
+    assert (rig.gate.in_flight, rig.gate.statistics().idle) == (0, 0)
+    with rig:
+        rig.loop.advance(rig.wiring.timeouts.parking_delay + 0.1)
+        assert (rig.gate.in_flight, rig.gate.statistics().idle) == (0, 1)
+        rig.connection.data_received(GET)
+        assert rig.gate.in_flight == 1
+        rig.handler.answer(b"hello")
+        rig.lose()
+
+
 def test_part_of_a_head_takes_a_parked_connection_from_the_idle_ones() -> None:
     with Rig(timeouts=TIMEOUTS) as rig:
         rig.loop.advance(1.5)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.connections import Rig
 
 from asgibridge.net.gate import Standing
-from asgibridge.net.link import LINGER_TIME, MAX_LINGERED
+from asgibridge.net.link import HANDSHAKE_PATIENCE, LINGER_TIME, MAX_LINGERED
 from asgibridge.net.wiring import Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 TIMEOUTS = Timeouts(write=1.0, keep_alive=5.0)
@@ -107,3 +112,94 @@ def test_nobody_hears_what_is_written_to_a_closing_transport() -> None:
         rig.transport.close()
         rig.connection.write([b"late"])
         assert rig.transport.buffered == b""
+
+
+@contextmanager
+def handshaking(**timeouts: float) -> Iterator[Rig]:
+    """Begin a handshake on a transport that tells nothing."""
+    rig = Rig(timeouts=Timeouts(**timeouts))
+    transport: Any = rig.transport
+    rig.connection.handshake_begun(transport)
+    try:
+        yield rig
+        rig.lose()
+    finally:
+        rig.near.close()
+        rig.far.close()
+
+
+def test_handshake_stops_counting_then_becomes_idle_then_ends() -> None:
+    """[GATE-2], [GATE-5]."""
+    with handshaking(parking_delay=0.1, header=5.0) as rig:
+        assert (rig.connection.scheme, rig.gate.in_flight) == ("https", 1)
+        rig.loop.advance(0.2)
+        assert (rig.gate.in_flight, rig.gate.statistics().idle) == (0, 0)
+        rig.loop.advance(HANDSHAKE_PATIENCE)
+        assert rig.gate.statistics().idle == 1
+        assert rig.transport.calls == []
+        rig.loop.advance(5.0)
+        assert rig.transport.calls == ["abort"]
+
+
+def test_late_handshake_can_be_evicted() -> None:
+    """[GATE-5]."""
+    with handshaking() as rig:
+        rig.loop.advance(HANDSHAKE_PATIENCE + 0.2)
+        (member,) = rig.gate.longest_idle()
+        assert member.try_evict()
+        assert rig.transport.calls == ["close"]
+
+
+def test_client_that_was_parked_while_shaking_hands_is_idle_after_it() -> None:
+    with handshaking(parking_delay=0.1, header=5.0) as rig:
+        rig.loop.advance(0.2)
+        facts: Any = object()
+        transport: Any = rig.transport
+        rig.connection.handshake_done(transport, facts)
+        assert rig.gate.statistics().idle == 1
+        rig.connection.data_received(GET[:5])
+        assert rig.gate.statistics().idle == 0
+        rig.connection.data_received(GET[5:])
+        (exchange,) = rig.handler.exchanges
+        assert (exchange.scheme, exchange.tls) == ("https", facts)
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_thread_never_sends_beside_a_tls_transport(*, is_tls: bool) -> None:
+    """It would send in the clear."""
+    rig = Rig()
+    rig.connection._may_send_directly = True  # as in a server for WSGI
+    transport: Any = rig.transport
+    facts: Any = object()
+    if is_tls:
+        rig.connection.handshake_begun(transport)
+        rig.connection.handshake_done(transport, facts)
+    else:
+        rig.connect()
+    rig.connection.data_received(GET)
+    assert rig.connection.exchange is not None
+    assert rig.connection.exchange.may_send_directly is not is_tls
+    rig.lose()
+    rig.near.close()
+    rig.far.close()
+
+
+def test_stop_leaves_a_young_handshake_its_time_and_no_more() -> None:
+    """[STOP-1]."""
+    with handshaking(parking_delay=0.1, header=30.0) as rig:
+        rig.wiring.closes_idle = True
+        rig.connection.drain()
+        rig.loop.advance(0.5)
+        assert rig.transport.calls == []
+        rig.loop.advance(HANDSHAKE_PATIENCE)
+        assert rig.transport.calls == ["abort"]
+
+
+def test_handshake_of_a_connection_given_up_is_cut() -> None:
+    rig = Rig()
+    rig.lose()
+    transport: Any = rig.transport
+    rig.connection.handshake_begun(transport)
+    assert rig.transport.calls == ["abort"]
+    rig.near.close()
+    rig.far.close()

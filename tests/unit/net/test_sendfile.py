@@ -61,6 +61,21 @@ def test_file_follows_its_head(path: Path) -> None:
         assert rig.writers == []
 
 
+def test_file_goes_through_the_transport_under_tls(path: Path) -> None:
+    """On the socket itself it would be in the clear."""
+    with WritableRig() as rig:
+        rig.connection.tls = object()  # type: ignore[assignment]
+        rig.send(path, 5, 90)
+        rig.transport.client_reads()
+        rig.write_file()
+        rig.transport.client_reads()
+        assert rig.transport.sent.endswith(b"\r\n\r\n" + (b"0123456789" * 10)[5:95])
+        rig.far.setblocking(False)  # noqa: FBT003 - the socket module's way
+        with pytest.raises(BlockingIOError):
+            rig.far.recv(1)
+        assert rig.writers == []
+
+
 def test_file_that_is_too_short_is_cut(path: Path) -> None:
     with WritableRig() as rig:
         rig.send(path, 0, 200)

@@ -15,6 +15,7 @@ from asgibridge.errors import StartError
 from asgibridge.process.reload import (
     ChangeWatcher,
     forget_modules,
+    is_own,
     is_wanted,
     watched_directories,
 )
@@ -34,6 +35,23 @@ from asgibridge.process.reload import (
 )
 def test_patterns(path: str, include: list[str], exclude: list[str], *, expected: bool) -> None:
     assert is_wanted(path, include, exclude) is expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/me/.work/site/app.py", True),
+        ("/home/me/.work/site/.app.py", False),
+        ("/home/me/.work/site/.cache/app.py", False),
+        ("/home/me/.work/site/env/lib/python3.11/site-packages/flask/app.py", False),
+        ("/home/me/.work/site/node_modules/x/gyp.py", False),
+        ("/home/me/.work/site/.tool/plugin.py", True),  # asked for by name
+        ("/elsewhere/app.py", False),
+    ],
+)
+def test_what_is_hidden_or_installed_is_nobodys_work(path: str, *, expected: bool) -> None:
+    directories = [Path("/home/me/.work/site"), Path("/home/me/.work/site/.tool")]
+    assert is_own(path, directories) is expected
 
 
 def test_the_applications_directory_is_watched_unless_others_are_named() -> None:
