@@ -23,6 +23,8 @@ _LONGEST_LINE: Final = 8190
 _LARGEST_FIELD: Final = 8190
 # "GET " and " HTTP/1.1" around the target, which is what we bound.
 _AROUND_TARGET: Final = 13
+_LARGEST_MESSAGE: Final = OPTIONS["ws_max_size"].default
+_NO_LIMIT: Final = 2**40
 # Bytes of a head beside its largest field.
 _HEAD_BESIDE_FIELD: Final = 64 * 1024
 
@@ -45,6 +47,7 @@ _DECIDED: Final = {
     "root_path": "root_path",
     "loop": "asgi_loop",
     "lifespan": "asgi_lifespan",
+    "ws_max_size": "websocket_max_message_size",
     "access_log": "accesslog",
     "access_log_format": "access_log_format",
     "log_level": "loglevel",
@@ -187,6 +190,8 @@ def _translate(values: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
         "root_path": (values.get("root_path") or environ.get("SCRIPT_NAME", "")).rstrip("/"),
         "loop": values.get("asgi_loop", "auto"),
         "lifespan": values.get("asgi_lifespan", "auto"),
+        # Young too; 0 is no limit, which is more than any memory here.
+        "ws_max_size": values.get("websocket_max_message_size", _LARGEST_MESSAGE) or _NO_LIMIT,
         "access_log_format": values["access_log_format"],
     }
 

@@ -15,7 +15,7 @@ try:
 except ImportError:  # pragma: no cover - installed without a compiler
     from websockets.utils import apply_mask
 
-__all__ = ["INCOMPLETE", "measure", "render_head", "unmask"]
+__all__ = ["INCOMPLETE", "MAX_JOINED", "measure", "render", "render_head", "unmask"]
 
 # FIN and the opcode (RFC 6455 §5.2).
 PLAIN_TEXT: Final = 0x81
@@ -28,6 +28,8 @@ _MEDIUM: Final = 126  # in place of the length: two bytes follow
 _LONG: Final = 127  # eight
 _MAX_MEDIUM: Final = 0xFFFF
 _MASK_SIZE: Final = 4
+# Head and payload leave in one buffer up to here; beyond, copying costs more than a second iovec.
+MAX_JOINED: Final = 65536
 # Payloads are copied before they are unmasked up to here; beyond, a view costs less than a copy.
 _MAX_COPIED: Final = 8192
 _SHORT_HEADS: Final = {
@@ -74,3 +76,26 @@ def render_head(first: int, size: int) -> bytes:
     if size <= _MAX_MEDIUM:
         return _medium_head(first, _MEDIUM, size)
     return _long_head(first, _LONG, size)
+
+
+# The last message and its frame: one that is sent to many is rendered once.  The loops of several
+# threads may write over each other's, and write the same.
+_last: list[tuple[str | bytes, list[bytes], int]] = [(b"", [b"\x82\x00"], 0)]
+
+
+def render(message: str | bytes) -> tuple[list[bytes], int]:
+    """Render *message* as one frame, in one buffer or two; return it with the payload's size."""
+    known, buffers, size = _last[0]
+    if message is known:
+        return buffers, size
+    if isinstance(message, str):
+        first, data = PLAIN_TEXT, message.encode()
+    else:
+        first, data = PLAIN_BINARY, message
+    size = len(data)
+    head = render_head(first, size)
+    if size > MAX_JOINED:
+        return [head, data], size
+    buffers = [head + data]
+    _last[0] = (message, buffers, size)
+    return buffers, size

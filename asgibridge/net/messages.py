@@ -189,7 +189,7 @@ class MessageReader(asyncio.Protocol):
         protocol.receive_data(bytes(buffer[start:end]))
         for event in protocol.events_received():
             self._take_frame(cast("Frame", event))  # after a handshake nothing else comes
-        self._is_plain_in = protocol.state is State.OPEN and protocol.current_size is None
+        self._is_plain_in = protocol.state is State.OPEN and self._message is None
         self._send_out()
         return end
 

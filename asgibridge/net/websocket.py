@@ -16,7 +16,7 @@ from asgibridge.errors import ClientDisconnected, ResponseError
 from asgibridge.http.handshake import offered, render_switch
 from asgibridge.http.lifecycle import WebSocketEvent, WebSocketStage
 from asgibridge.net.deadlines import NEVER
-from asgibridge.net.frames import PLAIN_BINARY, PLAIN_TEXT, render_head
+from asgibridge.net.frames import render
 from asgibridge.net.heartbeat import Beat, Heartbeat
 from asgibridge.net.messages import MessageReader
 from asgibridge.net.negotiation import negotiate
@@ -32,8 +32,6 @@ __all__ = ["WebSocket"]
 
 logger = logging.getLogger("asgibridge")
 
-# Head and payload leave in one buffer up to here; beyond, copying costs more than a second iovec.
-MAX_JOINED: Final = 65536
 # Seconds in which the client is to answer a close frame.
 CLOSE_TIME: Final = 5.0
 # RFC 6455 §7.4.1.
@@ -156,23 +154,30 @@ class WebSocket(MessageReader):
             if self.stage is _CONNECTING:
                 raise ResponseError("a message cannot be sent before 'websocket.accept'")
             raise ClientDisconnected("the WebSocket is closed")
-        if isinstance(message, str):
-            first, data = PLAIN_TEXT, message.encode()
-        else:
-            first, data = PLAIN_BINARY, message if type(message) is bytes else bytes(message)
-        size = len(data)
-        self._exchange.response.body_bytes += size
-        if not self._is_plain_out:
-            if first == PLAIN_TEXT:
-                self._protocol.send_text(data)
+        if type(message) is not str and type(message) is not bytes:
+            # A subclass may be anything, and what can change must not be remembered.
+            message = str(message) if isinstance(message, str) else bytes(message)
+        if self._is_plain_out:
+            buffers, size = render(message)
+            if len(buffers) == 1:
+                self._transport.write(buffers[0])
             else:
-                self._protocol.send_binary(data)
-            self._send_out()
-        elif size <= MAX_JOINED:
-            self._transport.write(render_head(first, size) + data)
+                self._connection.write(buffers)
         else:
-            self._connection.write([render_head(first, size), data])
+            size = self._send_by_protocol(message)
+        self._exchange.response.body_bytes += size
         return self._connection.is_write_paused
+
+    def _send_by_protocol(self, message: str | bytes) -> int:
+        """Send with the extensions that were agreed on; return the size before them."""
+        if isinstance(message, str):
+            data = message.encode()
+            self._protocol.send_text(data)
+        else:
+            data = message
+            self._protocol.send_binary(data)
+        self._send_out()
+        return len(data)
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; what the client still says is not wanted.

@@ -74,6 +74,8 @@ def test_its_defaults_mean_what_they_say() -> None:
         ("asgi_loop", "asyncio", "loop", "asyncio"),
         ("asgi_lifespan", "off", "lifespan", "off"),
         ("access_log_format", "%(h)s", "access_log_format", "%(h)s"),
+        ("websocket_max_message_size", 1000, "ws_max_size", 1000),
+        ("websocket_max_message_size", 0, "ws_max_size", 2**40),
     ],
 )
 def test_a_setting_is_honoured(theirs: str, value: Any, ours: str, meaning: object) -> None:  # noqa: ANN401
@@ -116,6 +118,7 @@ def test_older_versions_lack_the_settings_for_asgi() -> None:
     old = {name: value for name, value in defaults().items() if not name.startswith("asgi_")}
     del old["root_path"], old["protocol"], old["websocket_max_message_size"]
     found = settings_from_gunicorn(old, {}, is_access_logged=True)
+    assert found["ws_max_size"] == OPTIONS["ws_max_size"].default
     assert (found["loop"], found["lifespan"], found["access_log"]) == ("auto", "auto", True)
 
 

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from support.websockets import BINARY, TEXT, frame
 from websockets.frames import Frame, Opcode
 
-from asgibridge.net.frames import INCOMPLETE, PLAIN, measure, render_head, unmask
+from asgibridge.net.frames import (
+    INCOMPLETE,
+    MAX_JOINED,
+    PLAIN,
+    measure,
+    render,
+    render_head,
+    unmask,
+)
 
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 70000)
 
@@ -58,3 +66,26 @@ def test_mask_is_taken_off_large_payloads_without_holding_the_buffer(size: int) 
     assert unmask(buffer, start, end) == payload[:size]
     del buffer[:end]
     assert buffer == b"behind"
+
+
+def test_message_that_is_sent_to_many_is_rendered_once() -> None:
+    text = "to everybody"
+    first, size = render(text)
+    again, _ = render(text)
+    assert again[0] is first[0]
+    assert (b"".join(first), size) == (frame(TEXT, text.encode(), is_masked=False), 12)
+    equal = str(text.encode(), "utf-8")
+    assert render(equal)[0] == first  # another object of the same text
+
+
+def test_large_messages_are_neither_joined_nor_kept() -> None:
+    large = bytes(MAX_JOINED + 1)
+    for expected in (2, 2):
+        buffers, size = render(large)
+        assert (len(buffers), size) == (expected, len(large))
+        assert buffers[1] is large
+    assert len(render(bytes(MAX_JOINED))[0]) == 1
+
+
+def test_bytes_and_text_are_told_apart() -> None:
+    assert [render(message)[0][0][0] for message in ("", b"", "a", b"a")] == [129, 130, 129, 130]

@@ -10,8 +10,9 @@ from support.websockets import BINARY, CLOSE, PONG, TEXT, close_payload, frame
 
 from asgibridge.errors import ClientDisconnected, ResponseError
 from asgibridge.http.lifecycle import WebSocketStage
+from asgibridge.net.frames import MAX_JOINED
 from asgibridge.net.gate import Standing
-from asgibridge.net.websocket import CLOSE_TIME, MAX_JOINED
+from asgibridge.net.websocket import CLOSE_TIME
 from asgibridge.net.wiring import Timeouts, WebSocketSettings
 
 if TYPE_CHECKING:
