@@ -237,6 +237,21 @@ class Exchange:
         if self.connection is not None:
             self.connection.finish_exchange(buffers)
 
+    def inform(self, data: bytes) -> None:
+        """Send an interim response ahead of the final one."""
+        if self.connection is not None:
+            self.connection.write([data])
+
+    @property
+    def may_send_file(self) -> bool:
+        """Whether the kernel can send a file to the client: not where TLS stands in between."""
+        connection = self.connection
+        return connection is not None and not connection.transport.get_extra_info("sslcontext")
+
+    def send_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        """Hand over the last part and a piece of a file behind it; *fd* is closed in the end."""
+        _File(self, buffers, fd, offset, count).deliver()
+
     def must_wait(self) -> bool:
         """Say whether the client is slower than the application."""
         return self.connection is not None and self.connection.is_write_paused
