@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, PlainTextResponse
 from starlette.routing import Route
 from support.clients import ConnectionEnded, RawClient
+from support.tls import TlsClient, issue
 from support.waiting import until
 
 from asgibridge import Config, Server
@@ -193,6 +194,19 @@ async def test_client_that_does_not_read_its_file_is_cut(path: Path) -> None:
             await until(lambda: server.statistics().gate.parked == 1)
             await until(lambda: server.statistics().gate.open == 0)
             assert server.statistics().cut == 1
+
+
+async def test_threads_read_what_has_to_be_encrypted(path: Path) -> None:
+    """[ASGI-2] The kernel cannot send it; the loop waits for no disk."""
+    async with (
+        serving(sends_path(path), threads=2, **issue().settings) as server,
+        TlsClient.secure(server.urls[0]) as client,
+    ):
+        for _ in range(2):
+            assert (await client.request(request_of())).body == CONTENT
+        pool = server.statistics().pool
+        assert pool is not None
+        assert pool.threads == 2
 
 
 async def test_body_and_file_do_not_mix(path: Path, caplog: pytest.LogCaptureFixture) -> None:

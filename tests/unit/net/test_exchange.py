@@ -10,6 +10,14 @@ from support.connections import Rig
 
 from asgibridge.errors import ClientDisconnected
 
+
+class TlsFacts:
+    """What a handler sees of TLS."""
+
+    def extension(self) -> dict[str, object]:
+        return {}
+
+
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 
@@ -119,8 +127,9 @@ def test_kernel_sends_files_unless_tls_stands_in_between() -> None:
         rig.connection.data_received(GET)
         (exchange,) = rig.handler.exchanges
         assert exchange.may_send_file
-        rig.transport._extra = {"sslcontext": object()}  # type: ignore[attr-defined]
+        exchange.tls = TlsFacts()
         assert not exchange.may_send_file
+        exchange.tls = None
         rig.lose()
         assert not exchange.may_send_file
 
