@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asgibridge.app.mount import WSGIMiddleware
     from asgibridge.config.settings import Config
     from asgibridge.process.run import run
     from asgibridge.process.server import Server
 
-__all__ = ["Config", "Server", "__version__", "run"]
+__all__ = ["Config", "Server", "WSGIMiddleware", "__version__", "run"]
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "asgibridge.config.settings",
     "Server": "asgibridge.process.server",
+    "WSGIMiddleware": "asgibridge.app.mount",
     "run": "asgibridge.process.run",
 }
 

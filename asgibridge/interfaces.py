@@ -57,6 +57,10 @@ class Exchange(Protocol):
     is_gone: bool
     is_body_complete: bool
 
+    @property
+    def may_send_file(self) -> bool:
+        """Whether the kernel can send a file to the client.  Loop thread."""
+
     # --- for handlers on the loop
 
     async def read(self) -> tuple[bytes, bool] | None:
@@ -73,6 +77,12 @@ class Exchange(Protocol):
 
     def finish(self, buffers: list[bytes]) -> None:
         """Hand over the last part."""
+
+    def inform(self, data: bytes) -> None:
+        """Send an interim response ahead of the final one."""
+
+    def send_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        """Hand over the last part and a piece of a file behind it; *fd* is closed in the end."""
 
     def must_wait(self) -> bool:
         """Say whether the client is slower than the application: `wait_writable` then."""

@@ -78,7 +78,7 @@ def _asgibridge(launch: Launch) -> list[str]:
         *(launch.python, "-m", "asgibridge", "serve"),
         *("--host", "127.0.0.1", "--port", str(launch.port)),
         *("--interface", launch.interface),
-        *(("--threads", str(launch.threads)) if launch.interface == "wsgi" else ()),
+        *("--threads", str(launch.threads)),  # ASGI uses them for what is mounted inside
         *_worker_connections(launch),
         *(("--workers", str(launch.workers)) if launch.workers > 1 else ()),
         *_option("--max-requests", launch.max_requests),

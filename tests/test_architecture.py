@@ -110,7 +110,7 @@ def test_what_a_module_defines_in_public_is_what_it_exports(path: Path) -> None:
 
 
 def test_the_package_exports_its_public_surface() -> None:
-    assert set(asgibridge.__all__) == {"Config", "Server", "__version__", "run"}
+    assert set(asgibridge.__all__) == {"Config", "Server", "WSGIMiddleware", "__version__", "run"}
     for name in asgibridge.__all__:
         assert getattr(asgibridge, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'Sever'"):

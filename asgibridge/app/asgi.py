@@ -1,4 +1,4 @@
-"""Drive an ASGI application over an exchange, as a task on the loop.  [ASGI-1], [ASGI-3]
+"""Drive an ASGI application over an exchange, as a task on the loop.  [ASGI-1] to [ASGI-3]
 
 Obeys the ASGI specification 3.0, HTTP & WebSocket sub-specification 2.4.
 """
@@ -8,26 +8,27 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 from urllib.parse import quote, unquote
 
+from asgibridge.app.call import WSGI_EXTENSION, AsgiCall
 from asgibridge.app.websocket import WebSocketCall, websocket_scope
-from asgibridge.errors import ClientDisconnected, ResponseError
+from asgibridge.errors import ClientDisconnected
+from asgibridge.http.extras import accepts_trailers
 from asgibridge.http.handshake import wants_websocket
-from asgibridge.http.lifecycle import Writing
 from asgibridge.http.request import split_target
-from asgibridge.http.response import STATUS_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable
 
+    from asgibridge.app.mount import MountHandler
+    from asgibridge.app.threads import ThreadPool
     from asgibridge.interfaces import Application, Exchange
 
 __all__ = ["AsgiHandler"]
 
 logger = logging.getLogger("asgibridge")
 
-_AWAITING_START: Final = Writing.AWAITING_START
 _VERSIONS: Final = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -38,6 +39,8 @@ class AsgiHandler:
         tasks: those that run, in-flight requests and background work behind answered ones.
         on_task_done: called whenever one of them has ended.
         state: what the lifespan left for the requests; each gets a copy.
+        threads: gives the pool, which is started for the first who asks.
+        mounts: gives the handler of WSGI applications mounted inside; None if there is none.
     """
 
     wants_whole_body = False
@@ -61,14 +64,22 @@ class AsgiHandler:
         self.state = state if state is not None else {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.on_task_done: Callable[[], None] | None = None
+        self.threads: Callable[[], ThreadPool[Any]] = _no_threads
+        self.mounts: Callable[[], MountHandler] | None = None
 
     def begin(self, exchange: Exchange) -> None:
         """Start the application's task for *exchange*."""
         if b"upgrade" in exchange.head.fields and wants_websocket(exchange.head):
             self._begin_websocket(exchange)
             return
-        call = _AsgiCall(exchange)
+        call = AsgiCall(exchange, self)
         scope = self._scope(exchange)
+        extensions: dict[str, Any] = scope["extensions"]
+        extensions["http.response.pathsend"] = {}
+        extensions["http.response.early_hint"] = {}
+        extensions[WSGI_EXTENSION] = call
+        if b"te" in exchange.head.fields and accepts_trailers(exchange.head):
+            extensions["http.response.trailers"] = {}
         # With a name given, none has to be made up.
         call.task = task = asyncio.Task(
             self._run(call, scope),
@@ -82,7 +93,7 @@ class AsgiHandler:
         socket = exchange.open_websocket()
         if socket is None:
             return
-        call = WebSocketCall(exchange, socket, _AsgiCall(exchange).send)
+        call = WebSocketCall(exchange, socket, AsgiCall(exchange, self).send)
         scope = websocket_scope(self._scope(exchange), exchange)
         call.task = task = asyncio.Task(
             self._run_websocket(call, scope),
@@ -122,7 +133,7 @@ class AsgiHandler:
             "extensions": {} if exchange.tls is None else {"tls": exchange.tls.extension()},
         }
 
-    async def _run(self, call: _AsgiCall, scope: dict[str, Any]) -> None:
+    async def _run(self, call: AsgiCall, scope: dict[str, Any]) -> None:
         exchange = call.exchange
         try:
             await self._application(scope, call.receive, call.send)
@@ -133,7 +144,8 @@ class AsgiHandler:
             if exchange.is_gone and _is_about_disconnect(error):
                 logger.debug("the client left before the end of its response: %r", exchange)
                 return
-            exchange.fail(500)
+            if not call.is_complete:  # else it is the work behind the answer that failed
+                exchange.fail(500)
             head = exchange.head
             target = head.target.decode("latin-1")
             message = "the application failed on %s %s"
@@ -183,16 +195,13 @@ def _is_below(path: str, root: str) -> bool:
     return path.startswith(root) and path[len(root) : len(root) + 1] in ("/", "")
 
 
+def _no_threads() -> NoReturn:
+    raise AssertionError("nobody has given this handler any threads")
+
+
 def _is_being_cancelled(task: asyncio.Task[None] | None) -> bool:
     """Say whether somebody cancelled *task*, so that CancelledError is not the application's."""
     return task is not None and task.cancelling() > 0
-
-
-def _as_bytes(body: object) -> bytes:
-    """Take what else bytes come in; `bytes(5)`, or text, would become something nobody meant."""
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    raise ResponseError(f"a body is made of bytes, not of {type(body).__name__}")
 
 
 def _is_about_disconnect(error: BaseException | None) -> bool:
@@ -211,94 +220,3 @@ def _is_about_disconnect(error: BaseException | None) -> bool:
         error = error.__cause__ or error.__context__
         seen += 1
     return False
-
-
-class _AsgiCall:
-    """`receive` and `send` of one request.
-
-    The head is kept until the first piece of body, so that a small response is one write.
-    """
-
-    __slots__ = (
-        "_headers",
-        "_is_body_read",
-        "_line",
-        "_status",
-        "exchange",
-        "is_complete",
-        "task",
-    )
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-        self.task: asyncio.Task[None] | None = None
-        self.is_complete = False
-        self._is_body_read = False
-        self._status = 0
-        self._line: bytes | None = None
-        self._headers: Any = ()
-
-    async def receive(self) -> dict[str, Any]:
-        exchange = self.exchange
-        if not self._is_body_read and not self.is_complete:
-            got = await exchange.read()
-            if got is not None:
-                body, more = got
-                self._is_body_read = not more
-                return {"type": "http.request", "body": body, "more_body": more}
-        elif not self.is_complete:
-            await exchange.wait_ended()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        exchange = self.exchange
-        kind = message["type"]
-        if self.is_complete:
-            raise ResponseError(f"{kind!r} sent after the response was complete")
-        if exchange.is_gone:
-            raise ClientDisconnected("the client is gone")
-        if kind == "http.response.body" and self._line is not None:
-            get = message.get
-            if not get("more_body", False):
-                self._send_last(get("body", b""))
-                return
-            self._send_part(get("body", b""))
-            if exchange.must_wait():
-                await exchange.wait_writable()
-        elif kind == "http.response.start" and self._line is None:
-            self._status = status = message["status"]
-            self._line = STATUS_LINES[status]
-            self._headers = message.get("headers", ())
-        else:
-            raise ResponseError(self._describe_misuse(kind))
-
-    def _send_part(self, body: bytes) -> None:
-        if type(body) is not bytes:
-            body = _as_bytes(body)
-        response = self.exchange.response
-        if response.is_started:
-            self.exchange.write(response.piece(body))
-        else:
-            head = response.start(self._status, self._line or b"", self._headers)
-            self.exchange.write([head, *response.piece(body)])
-
-    def _send_last(self, body: bytes) -> None:
-        if type(body) is not bytes:
-            body = _as_bytes(body)
-        response = self.exchange.response
-        if response.writing is not _AWAITING_START:
-            buffers = response.piece(body)
-            end = response.end()
-            if end:
-                buffers.append(end)
-        else:
-            if not self.exchange.is_body_complete:
-                self.exchange.give_up_body()
-            buffers = response.whole(self._status, self._line or b"", self._headers, body)
-        self.is_complete = True
-        self.exchange.finish(buffers)
-
-    def _describe_misuse(self, kind: object) -> str:
-        if self._line is None:
-            return f"{kind!r} sent where 'http.response.start' was expected"
-        return f"{kind!r} sent where 'http.response.body' was expected"

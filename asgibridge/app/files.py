@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FileWrapper"]
+__all__ = ["MAX_FILE_READ", "FileWrapper"]
+
+# Files up to here are read and sent like any body: cheaper than setting up sendfile(2).
+MAX_FILE_READ: Final = 65536
 
 
 class FileWrapper:

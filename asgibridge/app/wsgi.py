@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from asgibridge.app.files import FileWrapper
+from asgibridge.app.files import MAX_FILE_READ, FileWrapper
 from asgibridge.app.timeouts import Stage, Timekeeper, WsgiTimeouts
 from asgibridge.errors import ClientDisconnected, ResponseError
 from asgibridge.http.lifecycle import Writing
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["WsgiCall", "WsgiHandler", "WsgiTimeouts"]
 
 logger = logging.getLogger("asgibridge")
-
-# Files up to here are read and sent like any body: cheaper than setting up sendfile(2).
-_MAX_FILE_READ: Final = 65536
 
 # What applications say, in the form that goes to the wire.  Bounded, because an application may
 # echo what a client sent.
@@ -85,7 +82,7 @@ class WsgiHandler:
     def __init__(  # noqa: PLR0913 - the parts of the bridge
         self,
         application: Application,
-        pool: ThreadPool[WsgiCall],
+        pool: ThreadPool[Any],
         environs: EnvironBuilder,
         defer: Callable[[Callable[[], None]], object],
         *,
@@ -118,9 +115,10 @@ class WsgiHandler:
         """The number of calls beyond `request_timeout` whose threads have not come back."""
         return len(self.timekeeper.overdue) if self.timekeeper is not None else 0
 
-    def begin(self, exchange: Exchange) -> None:
-        """Queue *exchange*."""
-        call = WsgiCall(self, exchange)
+    def begin(self, exchange: Exchange, call: WsgiCall | None = None) -> None:
+        """Queue *exchange*, or the *call* that has been made for it."""
+        if call is None:
+            call = WsgiCall(self, exchange)
         if self.timekeeper is not None:
             self.timekeeper.note_queued(call)
         # While the threads keep up, what the loop reads in one turn goes to them together: one that
@@ -160,6 +158,7 @@ class WsgiCall:
     """
 
     __slots__ = (
+        "_application",
         "_handler",
         "_headers",
         "_line",
@@ -175,6 +174,7 @@ class WsgiCall:
     def __init__(self, handler: WsgiHandler, exchange: Exchange) -> None:
         """Prepare to answer *exchange*."""
         self._handler = handler
+        self._application = handler.application
         self.exchange = exchange
         self._response = exchange.response
         self._status = 0
@@ -201,7 +201,7 @@ class WsgiCall:
         environs = handler.environs
         try:
             environ = environs.build(exchange, body, size)
-            result = handler.application(environ, self.start_response)
+            result = self._application(environ, self.start_response)
             try:
                 self._send(result)
             finally:
@@ -321,7 +321,7 @@ class WsgiCall:
         if span is None:
             return False
         fd, offset, count = span
-        if count <= _MAX_FILE_READ:
+        if count <= MAX_FILE_READ:
             return False
         head = self._response.start_file(self._status, self._start(), self._headers, count)
         if self._response.head_request:

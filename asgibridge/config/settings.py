@@ -376,8 +376,8 @@ class Config:
         optional(integer(1, 10_000), "auto"),
         None,
         group=LIMITS,
-        help="WSGI requests answered at once, each in a thread of its own. More if the "
-        "application mostly waits (database, network). auto: 4 for each CPU, at most 32.",
+        help="WSGI requests answered at once, mounted ones included, each in its own thread. More "
+        "if the application mostly waits (database, network). auto: 4 for each CPU, at most 32.",
         reason="Enough to keep a CPU busy while most threads wait; a container's CPU limit counts.",
     )
     max_head_size: int = option(

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from asgibridge.http.request import RequestHead
 
-__all__ = ["STATUS_LINES", "DefaultHeaders", "Response", "error_response", "header_fields"]
+__all__ = [
+    "STATUS_LINES",
+    "DefaultHeaders",
+    "Response",
+    "declared_length",
+    "error_response",
+    "header_fields",
+    "split_field",
+]
 
 # Head and body leave in one buffer up to here; beyond, copying costs more than a second iovec.
 MAX_JOINED_BODY: Final = 65536
@@ -64,8 +72,12 @@ def _wire_bytes(text: object) -> bytes:
     raise ResponseError(f"a header is made of two byte strings or two str, not of {text!r}")
 
 
-def _split_field(pair: object) -> tuple[bytes, bytes]:
-    """Check one header; return its name and value as they go to the wire."""
+def split_field(pair: object) -> tuple[bytes, bytes]:
+    """Check one header; return its name and value as they go to the wire.
+
+    Raises:
+        ResponseError: it is no header, or would break the message.
+    """
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
         raise ResponseError(f"{pair!r} is not a header: a name and a value")
     name, value = pair
@@ -85,7 +97,7 @@ def header_fields(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
     Raises:
         ResponseError: one of them is no header.
     """
-    return [_split_field(pair) for pair in headers]
+    return [split_field(pair) for pair in headers]
 
 
 def _keep_line(pair: object, line: bytes) -> None:
@@ -210,9 +222,8 @@ class Response:
         Raises:
             ResponseError: it breaks HTTP, or more is declared than is *available*.
         """
-        fields = header_fields(headers)
-        declared = [value for name, value in fields if name.lower() == b"content-length"]
-        size = _declared_length(None, declared[0]) if declared else available
+        declared = declared_length(headers)
+        size = available if declared is None else declared
         if size > available:
             raise ResponseError(f"Content-Length says {size}, but the file has {available} bytes")
         head = b"".join(self._render_head(status, line, headers, size))
@@ -239,8 +250,13 @@ class Response:
             return [b"%x\r\n" % size, data, b"\r\n"]
         return [data]
 
-    def end(self) -> bytes:
-        """Render what ends the body.
+    @property
+    def may_trail(self) -> bool:
+        """Whether trailers can follow the body: once the head has made it chunked."""
+        return self._is_chunked
+
+    def end(self, trailers: bytes = b"") -> bytes:
+        """Render what ends the body; rendered *trailers* only if it `may_trail`.
 
         Raises:
             ResponseError: less came than was declared.
@@ -250,7 +266,7 @@ class Response:
                 f"the body is {self._remaining} bytes shorter than the declared Content-Length"
             )
         self.writing = WRITING_MOVES[self.writing, WriteEvent.BODY_ENDED]
-        return b"0\r\n\r\n" if self._is_chunked else b""
+        return b"0\r\n%b\r\n" % trailers if self._is_chunked else b""
 
     def _render_head(
         self, status: int, line: bytes, headers: Iterable[Any], body_length: int | None
@@ -265,7 +281,7 @@ class Response:
             except TypeError:  # a list, say, which ASGI allows
                 field = None
             if field is None:
-                name, value = _split_field(pair)
+                name, value = split_field(pair)
                 field = b"%b: %b\r\n" % (name, value)
                 lower = name.lower()
                 if lower in _NOT_KEPT:
@@ -327,6 +343,17 @@ class Response:
         if length is None or status == 204:  # noqa: PLR2004
             return b""
         return b"Content-Length: %d\r\n" % length
+
+
+def declared_length(headers: Iterable[Any]) -> int | None:
+    """Return what *headers* declare as Content-Length; None if they do not.
+
+    Raises:
+        ResponseError: one of them is no header, or no number.
+    """
+    fields = header_fields(headers)
+    declared = [value for name, value in fields if name.lower() == b"content-length"]
+    return _declared_length(None, declared[0]) if declared else None
 
 
 def _declared_length(before: int | None, value: bytes) -> int:

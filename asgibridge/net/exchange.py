@@ -55,8 +55,7 @@ class Exchange:
 
     Attributes:
         connection: the connection, or None when the exchange is over.
-        client, server: address and port of either end; see the protocol.
-        scheme, tls: how the client came; see the protocol.
+        client, server, scheme, tls: either end, and how the client came; see the protocol.
         is_gone: whether nobody is left to answer.  Thread: any.
         is_continue_due: whether the client waits for `100 Continue`.
         body: the body, while a handler that wants all of it waits for it.
@@ -237,6 +236,20 @@ class Exchange:
         if self.connection is not None:
             self.connection.finish_exchange(buffers)
 
+    def inform(self, data: bytes) -> None:
+        """Send an interim response ahead of the final one."""
+        if self.connection is not None:
+            self.connection.write([data])
+
+    @property
+    def may_send_file(self) -> bool:
+        """Whether the kernel can send a file to the client: not where TLS stands in between."""
+        return self.connection is not None and self.tls is None
+
+    def send_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        """Hand over the last part and a piece of a file behind it; *fd* is closed in the end."""
+        _File(self, buffers, fd, offset, count).deliver()
+
     def must_wait(self) -> bool:
         """Say whether the client is slower than the application."""
         return self.connection is not None and self.connection.is_write_paused
@@ -326,8 +339,7 @@ class Exchange:
 
     def post_failure(self, status: int) -> None:
         """Have `fail` called on the loop.  Thread: pool."""
-        connection = self.connection
-        if connection is not None:
+        if (connection := self.connection) is not None:
             connection.outbox.post(_Failure(self, status))
 
     def on_part_delivered(self, size: int) -> None:

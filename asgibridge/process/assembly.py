@@ -22,6 +22,7 @@ from asgibridge.net.sharing import Sharing
 from asgibridge.net.wiring import Timeouts, WebSocketSettings, Wiring
 from asgibridge.ops.access import AccessLog
 from asgibridge.process.capacity import default_threads, usable_cpus
+from asgibridge.process.mounting import Mounting
 from asgibridge.process.overdue import OverdueReporter
 from asgibridge.process.recording import AccessRecorder
 
@@ -44,14 +45,30 @@ EVICTION_DELAY: Final = 0.005
 
 @dataclass(slots=True, kw_only=True)
 class Assembly:
-    """The parts that the server goes on to handle."""
+    """The parts that the server goes on to handle.
+
+    Attributes:
+        pool: the threads; None for an ASGI application, unless it has had work for some.
+        mounting: what starts them then.
+    """
 
     wiring: Wiring
     acceptor: Acceptor
     reception: Reception
     handler: AsgiHandler | WsgiHandler
-    pool: ThreadPool[WsgiCall] | None
+    pool: ThreadPool[Any] | None
     recorder: AccessRecorder | None
+    mounting: Mounting | None = None
+
+    @property
+    def overdue(self) -> int:
+        """The number of WSGI requests beyond `request_timeout` whose threads have not come back."""
+        calls = self.handler if isinstance(self.handler, WsgiHandler) else self.mounting
+        return calls.overdue if calls is not None else 0
+
+    def adopt(self, pool: ThreadPool[Any]) -> None:
+        """Take *pool*, which has been started late."""
+        self.pool = pool
 
 
 def assemble(  # noqa: PLR0913 - what a server is made from
@@ -143,7 +160,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent
     wiring.sharing = Sharing(loop, gate, acceptor, is_shared=is_shared)
-    return Assembly(
+    assembly = Assembly(
         wiring=wiring,
         acceptor=acceptor,
         reception=reception,
@@ -151,6 +168,13 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         pool=pool,
         recorder=recorder,
     )
+    if isinstance(handler, AsgiHandler):
+        assembly.mounting = mounting = Mounting(
+            config, threads, wiring, on_exhausted, is_shared=is_shared
+        )
+        mounting.on_pool = assembly.adopt
+        handler.threads, handler.mounts = mounting.threads, mounting.mounts
+    return assembly
 
 
 def _websocket_opener(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgibridge.app.wsgi import WsgiHandler
-
 if TYPE_CHECKING:
     from asgibridge.app.threads import PoolStatistics
     from asgibridge.net.gate import GateStatistics
@@ -23,7 +21,7 @@ class ServerStatistics:
     Attributes:
         phase: where it stands.
         gate: the counts of connections.
-        pool: the threads; None for an ASGI application.
+        pool: the threads; None for an ASGI application that has had no work for any.
         is_paused: whether the listeners are not watched for want of room.
         pauses: how often that was so.
         paused_seconds: for how long in all, by reason.
@@ -72,7 +70,7 @@ def statistics_of(assembly: Assembly, phase: Phase) -> ServerStatistics:
         refused=counters.refused,
         cut=counters.cut,
         bytes_sent=counters.bytes_sent,
-        overdue=assembly.handler.overdue if isinstance(assembly.handler, WsgiHandler) else 0,
+        overdue=assembly.overdue,
         request_seconds=counters.request_seconds,
         request_times=tuple(counters.request_times),
     )

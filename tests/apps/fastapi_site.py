@@ -12,10 +12,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
+import flask_site  # type: ignore[import-not-found]  # beside it: --app-dir
 from fastapi import BackgroundTasks, FastAPI, Request, UploadFile
 from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
+from starlette.middleware.gzip import GZipMiddleware
+
+from asgibridge import WSGIMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +46,8 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
 
 app = FastAPI(lifespan=lifespan)
 app.mount("/static", StaticFiles(directory=Path(__file__).parent))
+app.mount("/flask", WSGIMiddleware(flask_site.app))
+app.mount("/packed", GZipMiddleware(WSGIMiddleware(flask_site.app), minimum_size=10))
 
 
 class Order(BaseModel):
@@ -149,6 +155,13 @@ async def left(name: str, request: Request) -> bool:
 @app.get("/download")
 async def download() -> FileResponse:
     return FileResponse(__file__, media_type="text/x-python", filename="site.py")
+
+
+@app.get("/hinted")
+async def hinted(request: Request) -> str:
+    """Tell the browser early what it will need."""
+    await request.send_early_hints("</static/style.css>; rel=preload; as=style")
+    return "the page"
 
 
 @app.get("/broken")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import asgibridge
-from asgibridge import Config, Server
+from asgibridge import Config, Server, WSGIMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -37,6 +37,7 @@ COUNTED: Final = 20
 # thread may be quicker with its next request than the loop's farewell.
 WSGI_CALLS: Final = 49
 ASGI_CALLS: Final = 30
+MOUNTED_CALLS: Final = 79
 
 
 def wsgi_hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -88,6 +89,7 @@ def counter() -> Iterator[Counter]:
     [
         pytest.param(wsgi_hello, WSGI_CALLS, id="wsgi"),
         pytest.param(asgi_hello, ASGI_CALLS, id="asgi"),
+        pytest.param(WSGIMiddleware(wsgi_hello), MOUNTED_CALLS, id="mounted"),
     ],
 )
 async def test_a_request_stays_within_its_budget_of_calls(

@@ -22,7 +22,8 @@ GET = b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n"
 
 async def tell(scope: Scope, receive: Receive, send: Send) -> None:
     del receive
-    body = f"{scope['scheme']} {scope['client']} {sorted(scope['extensions'])}".encode()
+    tls = sorted({"tls"} & scope["extensions"].keys())
+    body = f"{scope['scheme']} {scope['client']} {tls}".encode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": body})
 

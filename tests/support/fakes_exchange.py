@@ -43,6 +43,7 @@ class FakeExchange:
         is_over: whether the last of them has come.
         failed: the status that `fail` was called with; None before.
         must: what `must_wait` answers.
+        may_send_file: what it is set to.
         bodies: what is left for `read` to give.
         websocket: what `open_websocket` gives; None: the handshake is a bad one.
         started_by: the threads that `note_started` was told of.
@@ -73,6 +74,7 @@ class FakeExchange:
         self.is_over = False
         self.failed: int | None = None
         self.must = False
+        self.may_send_file = True
         self.bodies: list[bytes] = [body]
         self.writable = asyncio.Event()
         self.ended = asyncio.Event()
@@ -111,6 +113,14 @@ class FakeExchange:
         if not self.is_gone:
             self.sent += b"".join(buffers)
             self._end()
+
+    def inform(self, data: bytes) -> None:
+        if not self.is_gone:
+            self.sent += data
+
+    def send_file(self, buffers: list[bytes], fd: int, offset: int, count: int) -> None:
+        self.post_file(buffers, fd, offset, count)
+        os.close(fd)
 
     def must_wait(self) -> bool:
         return self.must and not self.is_gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,3 +130,45 @@ def test_mistake_is_answered_and_logged(command: RunningCommand, client: httpx.C
     assert "leaks" not in response.text
     command.wait_for_log("RuntimeError: the boiler of the FastAPI site leaks")
     assert client.get("/nowhere").status_code == 404
+
+
+def test_hint_comes_before_the_page(command: RunningCommand) -> None:
+    """[ASGI-2] Byte for byte: HTTP clients for Python hide interim responses."""
+    host, _, port = command.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE) as client:
+        client.sendall(b"GET /hinted HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: client.recv(65536), b""))
+    hint, page = received.split(b"\r\n\r\n", 1)
+    link = b"Link: </static/style.css>; rel=preload; as=style"
+    assert hint == b"HTTP/1.1 103 Early Hints\r\n" + link
+    assert page.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert page.endswith(b'"the page"')
+
+
+@pytest.mark.parametrize("mount", ["/flask", "/packed"])
+def test_flask_site_is_mounted(mount: str, client: httpx.Client) -> None:
+    """[WSGI-8] Forms, uploads of either framing, errors, and URLs that know of the mount."""
+    assert client.get(f"{mount}/").text == "hello from Flask"
+    assert client.post(f"{mount}/json", json={"numbers": [1, 2, 3]}).json() == {"total": 6}
+    content = os.urandom(FIVE_MB)
+    files = {"file": ("photo.bin", content)}
+    expected = hashlib.sha256(content).hexdigest()
+    assert client.post(f"{mount}/upload", files=files).json()["sha256"] == expected
+    request = client.build_request("POST", f"{mount}/upload", files=files)
+    headers = {"content-type": request.headers["content-type"]}
+    parts = iter([request.read()])
+    chunks = client.post(f"{mount}/upload", content=parts, headers=headers)
+    assert chunks.json()["sha256"] == expected
+    assert client.get(f"{mount}/download").content == bytes(range(256)) * 8192
+    assert client.get(f"{mount}/nowhere").status_code == 404
+    packed = client.get(f"{mount}/download").headers.get("content-encoding")
+    assert packed == ("gzip" if mount == "/packed" else None)
+
+
+def test_stream_of_a_mounted_site_arrives_while_it_is_made(client: httpx.Client) -> None:
+    """[WSGI-8] [WSGI-4]."""
+    with client.stream("GET", "/flask/stream?who=me") as response:
+        lines = response.iter_lines()
+        assert next(lines) == "for me"
+        assert client.get("/flask/release").text == "released"
+        assert list(lines) == [f"line {number}" for number in range(1, 1000)]

@@ -254,3 +254,12 @@ def test_error_page_for_head_has_no_body() -> None:
 
     assert page.endswith(b"\r\n\r\n")
     assert b"Connection" not in page
+
+
+def test_trailers_follow_a_chunked_body_only() -> None:
+    """[ASGI-2]."""
+    chunked, declared = response(), response()
+    chunked.start(200, STATUS_LINES[200], [])
+    declared.start(200, STATUS_LINES[200], [("Content-Length", "0")])
+    assert (chunked.may_trail, declared.may_trail) == (True, False)
+    assert chunked.end(b"x-a: b\r\n") == b"0\r\nx-a: b\r\n\r\n"

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
 from support.connections import Rig
 
 from asgibridge.errors import ClientDisconnected
+
+
+class TlsFacts:
+    """What a handler sees of TLS."""
+
+    def extension(self) -> dict[str, object]:
+        return {}
+
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
@@ -99,3 +108,39 @@ def test_thread_posts_in_order() -> None:
         exchange.post_last([b"!"])
         rig.loop.settle()
         assert rig.transport.buffered == b"HTTP/1.1 200 OK\r\n\r\nbody!"
+
+
+def test_interim_response_is_no_answer() -> None:
+    """[ASGI-2] What fails behind it is still told."""
+    with Rig(wants_whole_body=False) as rig:
+        rig.connection.data_received(GET)
+        (exchange,) = rig.handler.exchanges
+        exchange.inform(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        exchange.fail(500)
+        exchange.inform(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        assert rig.statuses == [103, 500]
+
+
+def test_kernel_sends_files_unless_tls_stands_in_between() -> None:
+    """[ASGI-2]."""
+    with Rig(wants_whole_body=False) as rig:
+        rig.connection.data_received(GET)
+        (exchange,) = rig.handler.exchanges
+        assert exchange.may_send_file
+        exchange.tls = TlsFacts()
+        assert not exchange.may_send_file
+        exchange.tls = None
+        rig.lose()
+        assert not exchange.may_send_file
+
+
+def test_file_for_nobody_is_closed() -> None:
+    read, write = os.pipe()
+    with Rig(wants_whole_body=False) as rig:
+        rig.connection.data_received(GET)
+        (exchange,) = rig.handler.exchanges
+        rig.lose()
+        exchange.send_file([b"head"], read, 0, 1)
+    os.close(write)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import pytest
@@ -89,3 +90,20 @@ async def test_websocket_brings_messages_and_ends() -> None:
     await socket.wait_message()
     assert (socket.accepted, socket.sent) == (("chat", [(b"a", b"b")]), [b"there"])
     assert (socket.closed, socket.ended) == ((1000, "bye"), (1001, ""))
+
+
+def test_interim_response_is_kept_and_no_answer() -> None:
+    exchange = FakeExchange()
+    exchange.inform(b"hint ")
+    exchange.finish([b"whole"])
+    exchange.inform(b"late")
+    assert exchange.sent == b"hint whole"
+
+
+def test_file_sent_on_the_loop_is_closed() -> None:
+    exchange = FakeExchange()
+    with tempfile.TemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        exchange.send_file([b"head "], os.dup(file.fileno()), 2, 3)
+    assert (exchange.sent, exchange.is_over) == (b"head 234", True)
