@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from asgibridge.composition import run
     from asgibridge.config.settings import Config
-    from asgibridge.process.run import run
     from asgibridge.process.server import Server
 
 __all__ = ["Config", "Server", "__version__", "run"]
@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "asgibridge.config.settings",
     "Server": "asgibridge.process.server",
-    "run": "asgibridge.process.run",
+    "run": "asgibridge.composition",
 }
 
 
