@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asgibridge.app.mount import WSGIMiddleware
+    from asgibridge.composition import run
     from asgibridge.config.settings import Config
-    from asgibridge.process.run import run
     from asgibridge.process.server import Server
 
 __all__ = ["Config", "Server", "WSGIMiddleware", "__version__", "run"]
@@ -18,7 +18,7 @@ _HOMES = {
     "Config": "asgibridge.config.settings",
     "Server": "asgibridge.process.server",
     "WSGIMiddleware": "asgibridge.app.mount",
-    "run": "asgibridge.process.run",
+    "run": "asgibridge.composition",
 }
 
 

@@ -154,7 +154,7 @@ def serve(**given: Any) -> int:  # noqa: ANN401 - one argument for each setting
     environ = dict(os.environ)
     config = _read_config(given, environ)
     # Imported late: the other commands and their errors need neither a loop nor a parser.
-    from asgibridge.process.run import serve_until_stopped  # noqa: PLC0415 - as told above
+    from asgibridge.composition import serve_until_stopped  # noqa: PLC0415 - as told above
 
     return serve_until_stopped(config, lambda: _read_config(given, environ))
 

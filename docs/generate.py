@@ -30,7 +30,7 @@ from asgibridge.http.lifecycle import (
 )
 from asgibridge.net.tls import TLS_MOVES, TlsStage
 from asgibridge.process.phase import PHASE_MOVES, Phase
-from asgibridge.process.stage import STAGE_MOVES, Stage
+from asgibridge.supervision.stage import STAGE_MOVES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -178,7 +178,7 @@ MACHINES: Final = (
     ),
     Machine(
         "Stage",
-        "asgibridge/process/stage.py",
+        "asgibridge/supervision/stage.py",
         "How far a worker has come, as its supervisor sees it.",
         STAGE_MOVES,
         Stage.SPAWNED,

@@ -25,10 +25,13 @@ TESTED_ELSEWHERE: Final[dict[str, tuple[str | None, str]]] = {
     "flags.py": ("unit/test_cli.py", "what the command line is made of"),
     "interfaces.py": (None, "protocols and names of types: mypy is their test"),
     "net/wiring.py": (None, "fields without behaviour, filled by process/assembly.py"),
-    "process/fleet.py": ("system/test_workers.py", "it forks: only a command shows what becomes"),
-    "process/forked.py": ("system/test_workers.py", "the inside of a forked process"),
+    "supervision/fleet.py": (
+        "system/test_workers.py",
+        "it forks: only a command shows what becomes",
+    ),
+    "supervision/forked.py": ("system/test_workers.py", "the inside of a forked process"),
     "process/log_setup.py": ("system/test_logs.py", "one call"),
-    "process/supervisor.py": ("system/test_workers.py", "what it decides is in policy.py"),
+    "supervision/supervisor.py": ("system/test_workers.py", "what it decides is in policy.py"),
     "process/standard_streams.py": (
         "system/test_closed_descriptors.py",
         "closing those of the tests would blind them",
@@ -127,7 +130,7 @@ def test_the_package_alone_imports_neither_loop_nor_parser() -> None:
     assert not [node for node in tree.body if isinstance(node, ast.Import)]
 
 
-MAY_END: Final = {"process/watchdog.py", "process/forked.py", "process/reload.py"}
+MAY_END: Final = {"process/watchdog.py", "supervision/forked.py", "supervision/reload.py"}
 ENDINGS: Final = {"print", "exit", "sys.exit", "os._exit"}
 
 

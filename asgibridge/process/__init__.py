@@ -1,1 +1,1 @@
-"""Composition: one process from start to stop."""
+"""One process from start to stop."""

@@ -11,10 +11,10 @@ import pytest
 
 from asgibridge import Config
 from asgibridge.process.channel import Channel
-from asgibridge.process.recycling import Recycling
-from asgibridge.process.scoreboard import Scoreboard, WorkerStatus
-from asgibridge.process.stage import Reason, StageEvent
-from asgibridge.process.worker import Worker
+from asgibridge.supervision.recycling import Recycling
+from asgibridge.supervision.scoreboard import Scoreboard, WorkerStatus
+from asgibridge.supervision.stage import Reason, StageEvent
+from asgibridge.supervision.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

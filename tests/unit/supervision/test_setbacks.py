@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from asgibridge.process.setbacks import Setbacks
+from asgibridge.supervision.setbacks import Setbacks
 
 
 def test_the_third_failed_start_in_a_row_is_one_too_many() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from asgibridge.process.memory import (
+from asgibridge.supervision.memory import (
     available_memory,
     cgroup_memory,
     in_megabytes,

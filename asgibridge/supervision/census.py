@@ -6,12 +6,12 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from asgibridge.process.memory import in_megabytes, resident
+from asgibridge.supervision.memory import in_megabytes, resident
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from asgibridge.process.worker import Worker
+    from asgibridge.supervision.worker import Worker
 
 __all__ = ["log_census"]
 

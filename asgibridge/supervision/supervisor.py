@@ -16,25 +16,25 @@ from asgibridge.config.settings import MAX_WORKERS
 from asgibridge.errors import SettingsError, TlsError, WorkerFailed
 from asgibridge.ops.reopening import reopen_log_files
 from asgibridge.process import channel as says
-from asgibridge.process.census import log_census
-from asgibridge.process.fleet import Fleet
-from asgibridge.process.forkable import check_threads
-from asgibridge.process.generations import Generations
 from asgibridge.process.life import EXIT_NOT_CLEAN, EXIT_OK
 from asgibridge.process.log_setup import configure_logs
 from asgibridge.process.loops import loop_factory
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
-from asgibridge.process.policy import FleetView, Kill, Retire, Spawn, next_steps
-from asgibridge.process.recycling import Recycling
-from asgibridge.process.reload import RELOAD_GRACE, ChangeWatcher, watched_directories
 from asgibridge.process.server import listeners_of, load_application, urls_of
 from asgibridge.process.service_manager import ServiceManager
-from asgibridge.process.setbacks import Setbacks
-from asgibridge.process.stage import Reason, Stage, StageEvent
-from asgibridge.process.titles import set_title
 from asgibridge.process.tls import tls_terms
-from asgibridge.process.wakeup import Readable, Wakeup
-from asgibridge.process.worker import Worker, describe_exit
+from asgibridge.supervision.census import log_census
+from asgibridge.supervision.fleet import Fleet
+from asgibridge.supervision.forkable import check_threads
+from asgibridge.supervision.generations import Generations
+from asgibridge.supervision.policy import FleetView, Kill, Retire, Spawn, next_steps
+from asgibridge.supervision.recycling import Recycling
+from asgibridge.supervision.reload import RELOAD_GRACE, ChangeWatcher, watched_directories
+from asgibridge.supervision.setbacks import Setbacks
+from asgibridge.supervision.stage import Reason, Stage, StageEvent
+from asgibridge.supervision.titles import set_title
+from asgibridge.supervision.wakeup import Readable, Wakeup
+from asgibridge.supervision.worker import Worker, describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from asgibridge.process.titles import set_title
+from asgibridge.supervision.titles import set_title
 
 
 def test_the_title_is_what_ps_shows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from asgibridge.process.channel import Channel
-from asgibridge.process.scoreboard import Scoreboard, WorkerStatus
-from asgibridge.process.worker import Worker, describe_exit
+from asgibridge.supervision.scoreboard import Scoreboard, WorkerStatus
+from asgibridge.supervision.worker import Worker, describe_exit
 
 
 @pytest.fixture

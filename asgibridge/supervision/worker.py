@@ -6,11 +6,11 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from asgibridge.process.stage import STAGE_MOVES, Reason, Stage, StageEvent, WorkerView
+from asgibridge.supervision.stage import STAGE_MOVES, Reason, Stage, StageEvent, WorkerView
 
 if TYPE_CHECKING:
     from asgibridge.process.channel import Channel
-    from asgibridge.process.scoreboard import Slot, WorkerStatus
+    from asgibridge.supervision.scoreboard import Slot, WorkerStatus
 
 __all__ = ["Worker", "describe_exit"]
 

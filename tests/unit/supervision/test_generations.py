@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgibridge import Config
-from asgibridge.process.generations import Generations
+from asgibridge.supervision.generations import Generations
 
 FIRST, SECOND, THIRD = (Config(threads=threads) for threads in (1, 2, 3))
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import replace
 
 from asgibridge.net.wiring import BUCKETS
-from asgibridge.process.scoreboard import Scoreboard, WorkerStatus
+from asgibridge.supervision.scoreboard import Scoreboard, WorkerStatus
 
 FULL = WorkerStatus(
     pid=4711,

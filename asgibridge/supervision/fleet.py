@@ -16,12 +16,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.process.channel import Channel
-from asgibridge.process.forked import Assignment, leave, run_worker
 from asgibridge.process.life import LIFE_SIGNALS
-from asgibridge.process.policy import with_jitter
-from asgibridge.process.scoreboard import Scoreboard
-from asgibridge.process.stage import Stage, StageEvent
-from asgibridge.process.worker import Worker
+from asgibridge.supervision.forked import Assignment, leave, run_worker
+from asgibridge.supervision.policy import with_jitter
+from asgibridge.supervision.scoreboard import Scoreboard
+from asgibridge.supervision.stage import Stage, StageEvent
+from asgibridge.supervision.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.net.sockets import Listener
     from asgibridge.process import channel as says
-    from asgibridge.process.scoreboard import Slot
+    from asgibridge.supervision.scoreboard import Slot
 
 __all__ = ["Fleet"]
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from asgibridge.errors import StartError
-from asgibridge.process.forkable import check_threads
+from asgibridge.supervision.forkable import check_threads
 
 
 def test_another_thread_is_named_and_refused() -> None:

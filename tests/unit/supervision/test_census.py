@@ -6,10 +6,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from asgibridge.process.census import log_census
 from asgibridge.process.channel import Channel
-from asgibridge.process.scoreboard import Scoreboard, WorkerStatus
-from asgibridge.process.worker import Worker
+from asgibridge.supervision.census import log_census
+from asgibridge.supervision.scoreboard import Scoreboard, WorkerStatus
+from asgibridge.supervision.worker import Worker
 
 if TYPE_CHECKING:
     import pytest

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 
-from asgibridge.process.wakeup import Wakeup
+from asgibridge.supervision.wakeup import Wakeup
 
 
 def test_a_signal_ends_the_wait_and_is_collected() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgibridge.errors import IllegalMove
-from asgibridge.process.stage import STAGE_MOVES, Reason, Stage, StageEvent
+from asgibridge.supervision.stage import STAGE_MOVES, Reason, Stage, StageEvent
 
 
 def after(*events: StageEvent) -> Stage:

@@ -18,11 +18,11 @@ from asgibridge.process import channel as says
 from asgibridge.process.life import EXIT_START_FAILED, Life
 from asgibridge.process.log_setup import configure_logs
 from asgibridge.process.phase import Phase
-from asgibridge.process.reload import forget_modules, watched_directories
-from asgibridge.process.scoreboard import WorkerStatus
 from asgibridge.process.server import Membership, Server
-from asgibridge.process.stage import Reason
-from asgibridge.process.titles import set_title
+from asgibridge.supervision.reload import forget_modules, watched_directories
+from asgibridge.supervision.scoreboard import WorkerStatus
+from asgibridge.supervision.stage import Reason
+from asgibridge.supervision.titles import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asgibridge.config.settings import Config
     from asgibridge.net.sockets import Listener
     from asgibridge.process.channel import Channel
-    from asgibridge.process.scoreboard import Slot
+    from asgibridge.supervision.scoreboard import Slot
 
 __all__ = ["Assignment", "leave", "run_worker"]
 

@@ -69,7 +69,7 @@ def serve_until_stopped(config: Config, reread: Callable[[], Config]) -> int:
 
 def _supervise(config: Config, reread: Callable[[], Config]) -> int:
     # Imported late: a process that serves alone should not carry it.
-    from asgibridge.process.supervisor import Supervisor  # noqa: PLC0415 - as told above
+    from asgibridge.supervision.supervisor import Supervisor  # noqa: PLC0415 - as told above
 
     return Supervisor(config, reread).run()
 

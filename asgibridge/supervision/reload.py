@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.errors import StartError
-from asgibridge.process.titles import set_title
+from asgibridge.supervision.titles import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -6,7 +6,7 @@ import logging
 import math
 from typing import Final
 
-from asgibridge.process.policy import STEADY, backoff
+from asgibridge.supervision.policy import STEADY, backoff
 
 __all__ = ["Setbacks"]
 

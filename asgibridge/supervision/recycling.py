@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from asgibridge.process.memory import (
+from asgibridge.process.pulse import STUCK
+from asgibridge.supervision.memory import (
     available_memory,
     in_megabytes,
     limit_in_bytes,
     resident,
     unshared,
 )
-from asgibridge.process.policy import Limits, Load, limit_reached
-from asgibridge.process.pulse import STUCK
+from asgibridge.supervision.policy import Limits, Load, limit_reached
 
 if TYPE_CHECKING:
     from asgibridge.config.settings import Config
-    from asgibridge.process.worker import Worker
+    from asgibridge.supervision.worker import Worker
 
 __all__ = ["Recycling"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgibridge.process.policy import (
+from asgibridge.supervision.policy import (
     FleetView,
     Kill,
     Limits,
@@ -19,7 +19,7 @@ from asgibridge.process.policy import (
     next_steps,
     with_jitter,
 )
-from asgibridge.process.stage import Reason, Stage, WorkerView
+from asgibridge.supervision.stage import Reason, Stage, WorkerView
 
 NOW = 1000.0
 

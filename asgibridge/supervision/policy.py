@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from asgibridge.process.stage import Reason, Stage, WorkerView
+from asgibridge.supervision.stage import Reason, Stage, WorkerView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import pytest
 
 from asgibridge import Config
 from asgibridge.errors import StartError
-from asgibridge.process.reload import (
+from asgibridge.supervision.reload import (
     ChangeWatcher,
     forget_modules,
     is_own,

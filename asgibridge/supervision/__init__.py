@@ -1,0 +1,1 @@
+"""Several processes on one socket: start them, watch them, replace them."""
