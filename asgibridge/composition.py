@@ -76,8 +76,9 @@ def _supervise(config: Config, reread: Callable[[], Config]) -> int:
 
 def _alone(config: Config) -> Life:
     """Prepare this process to serve by itself."""
-    configure_logs(config)
-    return Life(config, Server(config), onlooker=_Alone(ServiceManager()))
+    life = Life(config, Server(config), onlooker=_Alone(ServiceManager()))
+    configure_logs(config)  # not before it is certain that this process may serve
+    return life
 
 
 class _Alone:

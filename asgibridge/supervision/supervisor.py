@@ -91,6 +91,7 @@ class Supervisor:
             SettingsError: a file that the settings name is wrong.
             StartError: a listener could not be opened, or no worker could be started.
         """
+        check_threads("before the workers were forked")
         configure_logs(self._config, shows_pid=True)
         self._move(PhaseEvent.START_ASKED)
         try:
@@ -107,7 +108,6 @@ class Supervisor:
 
     def _start(self) -> None:
         config = self._config
-        check_threads("before the workers were forked")
         loop_factory(config.loop)  # imported here, it is shared by all workers
         self._listeners = listeners_of(config)
         tls_terms(config)  # rather here than in every worker

@@ -70,7 +70,6 @@ def test_its_defaults_mean_what_they_say() -> None:
         ("limit_request_field_size", 65536, "max_head_size", 131072),
         ("root_path", "/shop/", "root_path", "/shop"),
         ("ciphers", None, "ssl_ciphers", None),
-        ("websocket_max_message_size", 1000, "ws_max_size", 1000),
         ("asgi_loop", "asyncio", "loop", "asyncio"),
         ("asgi_lifespan", "off", "lifespan", "off"),
         ("access_log_format", "%(h)s", "access_log_format", "%(h)s"),
