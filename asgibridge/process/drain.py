@@ -48,6 +48,10 @@ _SHUTDOWN_SHARE: Final = 0.2
 _MAX_SHUTDOWN: Final = 5.0
 _LEAVING_SHARE: Final = 0.05
 _MAX_LEAVING: Final = 0.5
+# The same for a quick stop's first moment: what has been answered already may not be known here
+# yet, since threads send before they tell.
+_SETTLING_SHARE: Final = 0.05
+_MAX_SETTLING: Final = 0.05
 # The same for the time between `http.disconnect` and the cut.
 _NOTICE_SHARE: Final = 0.1
 _MAX_NOTICE: Final = 2.0
@@ -92,7 +96,8 @@ def slice_time(
     shutdown = end - min(_MAX_LEAVING, total * _LEAVING_SHARE)
     cleaning = min(_MAX_CLEANING, total * _CLEANING_SHARE)
     if is_quick:
-        return Slices(notice=now, cut=now, cleaned=now + cleaning, shutdown=shutdown, end=end)
+        cut = now + min(_MAX_SETTLING, total * _SETTLING_SHARE)
+        return Slices(notice=now, cut=cut, cleaned=cut + cleaning, shutdown=shutdown, end=end)
     cleaned = shutdown - (min(_MAX_SHUTDOWN, total * _SHUTDOWN_SHARE) if has_shutdown else 0.0)
     cut = cleaned - cleaning
     notice = cut - min(_MAX_NOTICE, total * _NOTICE_SHARE)

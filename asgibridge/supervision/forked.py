@@ -171,6 +171,7 @@ class _Reporter:
         """Leave it to the next beat."""
 
     def _ask_for_a_successor(self) -> None:
+        self.on_beat(time.monotonic())  # so that the supervisor reads how many there were
         self._assignment.channel.send(says.Due(reason=Reason.MAX_REQUESTS.value))
 
 

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 import psutil
@@ -111,7 +111,11 @@ def test_a_mistake_at_the_very_start_is_waited_for_as_well(tmp_path: Path) -> No
         "--reload", "edited_site:app", cwd=tmp_path, until="waiting for the next change"
     ) as command:
         assert "RuntimeError: not yet" in command.log
-        write(tmp_path, "ready now")
+        # The files may be watched a moment later than the first start fails: save until it is seen.
+        while "reloading changed=" not in command.log:
+            write(tmp_path, "ready now")
+            with suppress(TimeoutError):
+                command.wait_for_log("reloading changed=", 0.2)
         command.wait_for_log("ready pid=")
         assert ask(command.url).text == "ready now"
 
