@@ -4,18 +4,18 @@
 accepting is done here.  `add_reader` is level-triggered: a client that is left in the kernel's
 queue wakes every process that watches, and the first with room takes it.
 
-The listeners stay watched when a limit is reached, until a client comes who cannot be taken; only
-then is there something to pause for.  A busy server without waiting clients so never pays for it.
+A server that is alone stays watching at a limit until a client comes who cannot be taken.  Beside
+others it pauses with its last thread: being woken for a client who is another's costs more.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from asgibridge.net.accept_errors import is_of_connection
 from asgibridge.net.deadlines import NEVER, Deadlines
 from asgibridge.net.gate import Full, Gate
 from asgibridge.net.pauses import PauseReason, PauseTimes
@@ -32,29 +32,19 @@ __all__ = ["Acceptor", "AcceptorSettings", "Watch"]
 
 logger = logging.getLogger("asgibridge")
 
-# accept(2): these are errors of the connection that was about to be accepted, not of the listener.
-# By name, since not every system has all of them.
-_CONNECTION_ERROR_NAMES: Final = (
-    "ECONNABORTED EHOSTDOWN EHOSTUNREACH EINTR ENETDOWN ENETUNREACH ENONET ENOPROTOOPT EOPNOTSUPP "
-    "EPERM EPROTO"
-)
-_CONNECTION_ERRORS: Final = frozenset(
-    getattr(errno, name, 0) for name in _CONNECTION_ERROR_NAMES.split()
-)
 # Seconds without watching after accept(2) ran out of resources [GATE-7].  Ranch 0.1 s, asyncio 1 s.
 RESOURCE_PAUSE: Final = 0.1
-# Seconds of being paused after which it is worth a line in the log.  Short pauses are the gate at
-# work, many a second under load.
+# Seconds of being paused that are worth a line in the log.  Short pauses are the gate at work.
 WORTH_LOGGING: Final = 1.0
 # Seconds after which idle connections, none of which could be closed, are looked at again: they had
 # just received something, or had not yet taken their last answer.
 EVICTION_RETRY: Final = 0.1
 # Seconds that waiting clients give a new connection to send something, before it is parked early.
-# Far more than a client on the same machine needs, far less than the parking delay: silent clients
-# (preconnected browsers, load balancers, slow attackers) must not hold up those with requests.
+# More than a client on the same machine needs, less than the parking delay: silent clients
+# (preconnected browsers, slow attackers) must not hold up those with requests.
 PATIENCE: Final = 0.002
-# Seconds for which the answer to "is anybody waiting?" is good enough.
-_CONTENTION_CACHE: Final = 0.005
+EARLY_LOOK: Final = 0.025  # the same, where it has to be looked whether any wait
+_CONTENTION_CACHE: Final = 0.005  # seconds for which "is anybody waiting?" is answered once
 
 
 class Watch(enum.Enum):
@@ -81,10 +71,12 @@ class AcceptorSettings:
             that a burst spreads [GATE-4].
         eviction_delay: seconds in which another process may take a waiting client before an
             idle connection is closed for it [GATE-5].
+        pauses_early: at `max_in_flight` do not wait for a client who cannot be taken.
     """
 
     batch: int = 8
     eviction_delay: float = 0.0
+    pauses_early: bool = False
 
 
 class Acceptor:
@@ -191,6 +183,8 @@ class Acceptor:
             if not self._accept_one(listener):
                 return
         self._take_turns(listener)
+        if self._settings.pauses_early and self._gate.full() is Full.MAX_IN_FLIGHT:
+            self._pause(PauseReason.MAX_IN_FLIGHT)
 
     def _accept_one(self, listener: Listener) -> bool:
         """Accept one client; return whether it is worth trying for another."""
@@ -199,7 +193,7 @@ class Acceptor:
         except BlockingIOError:
             return False  # another process was quicker, or the client left
         except OSError as error:
-            if error.errno in _CONNECTION_ERRORS:
+            if is_of_connection(error):
                 return True
             self._pause_for_resources(error)
             return False
@@ -228,13 +222,16 @@ class Acceptor:
             self.times.count += 1
             self._paused_at = now
             self._contention = (0.0, False)
-            self._deadlines.set(self, now + WORTH_LOGGING)
+            first_look = EARLY_LOOK if self._settings.pauses_early else WORTH_LOGGING
+            self._deadlines.set(self, now + first_look)
             self._gate.watch(self._on_change)
         self.reason = reason
         self._reason_since = now
         if reason is PauseReason.WORKER_CONNECTIONS and self._eviction is None:
             self._eviction = self._loop.call_later(self._settings.eviction_delay, self._evict)
         elif reason is PauseReason.MAX_IN_FLIGHT and self._patience is None:
+            if self._settings.pauses_early:
+                return  # nobody waits yet: `on_deadline` looks
             self._patience = self._loop.call_later(PATIENCE, self._lose_patience)
 
     def _lose_patience(self) -> None:
@@ -307,9 +304,15 @@ class Acceptor:
         self._add_readers()
 
     def on_deadline(self, now: float) -> None:
-        """Tell the operator of a pause that lasts."""
+        """Look whether anybody waits, and tell the operator if that lasts."""
         if self.watch is Watch.PAUSED and self.reason is not PauseReason.RESOURCES:
             assert self.reason is not None  # noqa: S101 - a pause has a reason
+            is_long = now - self._paused_at >= WORTH_LOGGING
+            if self._settings.pauses_early and not (is_long and self._somebody_waits()):
+                self._deadlines.set(self, now + WORTH_LOGGING)
+                if self._somebody_waits():
+                    self._lose_patience()
+                return
             self._is_announced = True
             gate = self._gate
             logger.warning(

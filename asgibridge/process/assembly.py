@@ -155,7 +155,7 @@ def assemble(  # noqa: PLR0913 - what a server is made from
         wiring.on_refused = recorder.on_refused
     accepting = AcceptorSettings()
     if is_shared:
-        accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY)
+        accepting = AcceptorSettings(batch=1, eviction_delay=EVICTION_DELAY, pauses_early=True)
     reception = Reception(wiring, tls)
     acceptor = Acceptor(loop, gate, deadlines, reception.admit, accepting)
     acceptor.park_silent = reception.park_silent

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 class Hall:
     """An acceptor with fake doors; `taken` says by which door each member came."""
 
-    def __init__(self, doors: int, room: int, in_flight: int | None, batch: int) -> None:
+    def __init__(
+        self, doors: int, room: int, in_flight: int | None, batch: int, *, pauses_early: bool
+    ) -> None:
         self.loop = FakeLoop()
         self.gate = Gate(worker_connections=room, max_in_flight=in_flight)
         self.doors = [FakeSocket() for _ in range(doors)]
@@ -39,7 +41,11 @@ class Hall:
         loop = self.loop.as_loop()
         self._listeners = [fake_listener(door) for door in self.doors]
         self.acceptor = Acceptor(
-            loop, self.gate, Deadlines(loop), self.admit, AcceptorSettings(batch=batch)
+            loop,
+            self.gate,
+            Deadlines(loop),
+            self.admit,
+            AcceptorSettings(batch=batch, pauses_early=pauses_early),
         )
         self.acceptor.open(self._listeners)
 
@@ -59,9 +65,14 @@ def hall() -> Iterator[Callable[..., Hall]]:
     halls: list[Hall] = []
 
     def build(
-        *, doors: int = 1, room: int = 1, in_flight: int | None = None, batch: int = 8
+        *,
+        doors: int = 1,
+        room: int = 1,
+        in_flight: int | None = None,
+        batch: int = 8,
+        pauses_early: bool = False,
     ) -> Hall:
-        halls.append(Hall(doors, room, in_flight, batch))
+        halls.append(Hall(doors, room, in_flight, batch, pauses_early=pauses_early))
         return halls[-1]
 
     yield build
@@ -224,6 +235,53 @@ def test_long_pause_speaks_when_it_is_long_and_when_it_ends(
         "gate open paused=2.0s",
     ]
     assert at.acceptor.times.count == 1
+
+
+def test_beside_others_the_last_place_ends_the_watching(hall: Callable[..., Hall]) -> None:
+    """[GATE-3]: who comes for another process wakes nobody here; room is used as ever."""
+    at = hall(room=9, in_flight=2, batch=1, pauses_early=True)
+    at.arrive(0, 0)
+    at.loop.settle()
+    assert (at.acceptor.watch, at.acceptor.reason) == (Watch.PAUSED, PauseReason.MAX_IN_FLIGHT)
+    assert not at.acceptor.is_contended()
+    at.arrive(0)
+    at.loop.settle()
+    assert len(at.members) == 2
+    at.gate.park(at.members[0], is_idle=True)
+    assert len(at.members) == 3
+    at.members[1].lose()
+    at.loop.settle()
+    assert at.acceptor.watch is Watch.WATCHING
+
+
+def test_an_early_pause_is_no_news_until_somebody_waits(
+    hall: Callable[..., Hall], caplog: pytest.LogCaptureFixture
+) -> None:
+    at = hall(room=9, in_flight=1, pauses_early=True)
+    parked: list[float] = []
+    at.acceptor.park_silent = lambda: parked.append(at.loop.time())
+    at.arrive(0)
+    with caplog.at_level(logging.INFO, logger="asgibridge"):
+        at.loop.advance(3.0)
+        assert not parked
+        assert not caplog.records
+        at.arrive(0)
+        at.loop.advance(WORTH_LOGGING + 0.1)
+    assert caplog.records[0].message.startswith("gate full limit=max_in_flight open=1 in_flight=1")
+
+
+def test_silent_clients_are_parked_soon_if_somebody_waits_behind_an_early_pause(
+    hall: Callable[..., Hall],
+) -> None:
+    """[GATE-5]."""
+    at = hall(room=9, in_flight=1, pauses_early=True)
+    parked: list[float] = []
+    at.acceptor.park_silent = lambda: parked.append(at.loop.time())
+    begun = at.loop.time()
+    at.arrive(0, 0)
+    at.loop.advance(0.2)
+    assert len(parked) == 1
+    assert parked[0] - begun < 0.06
 
 
 def test_draining_takes_those_who_are_queued_as_room_comes(hall: Callable[..., Hall]) -> None:
