@@ -77,7 +77,7 @@ class LoopMonitor:
 
     def _watch(self) -> None:
         stuck_since: float | None = None
-        while not self._is_over.wait(BEAT):
+        while not self._is_over.wait(STUCK / 4):
             last = self._pulse.last
             now = time.monotonic()
             if stuck_since is None and now - last > STUCK:

@@ -25,7 +25,7 @@ from asgibridge.process.countdown import Countdown
 from asgibridge.process.drain import Drain, StopReport
 from asgibridge.process.in_flight import TIME_OVER, log_in_flight
 from asgibridge.process.phase import PHASE_MOVES, Phase, PhaseEvent
-from asgibridge.process.statistics import statistics_of
+from asgibridge.process.statistics import activity_of, statistics_of
 from asgibridge.process.tls import tls_terms
 
 if TYPE_CHECKING:
@@ -270,6 +270,10 @@ class Server:
     async def wait_stopped(self) -> None:
         """Wait until the server has stopped."""
         await self._stopped.wait()
+
+    def activity(self) -> tuple[int, ...]:
+        """Return what stays the same only while nothing happens; () before the start."""
+        return activity_of(self._assembly, self._phase) if self._assembly else ()
 
     def statistics(self) -> ServerStatistics:
         """Return the counts at this moment.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from asgibridge.process.phase import Phase
 
 if TYPE_CHECKING:
     from asgibridge.app.threads import PoolStatistics
     from asgibridge.net.gate import GateStatistics
     from asgibridge.process.assembly import Assembly
-    from asgibridge.process.phase import Phase
 
-__all__ = ["ServerStatistics", "statistics_of"]
+__all__ = ["ServerStatistics", "activity_of", "statistics_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,14 @@ class ServerStatistics:
     overdue: int
     request_seconds: float
     request_times: tuple[int, ...]
+
+
+def activity_of(assembly: Assembly, phase: Phase) -> tuple[int, ...]:
+    """Return a few counts that stay the same only while nothing happens: cheap to compare."""
+    counters, gate = assembly.wiring.counters, assembly.wiring.gate
+    # While anything is in flight, threads and queues may change without a count.
+    changing = time.monotonic_ns() if gate.in_flight or phase is not Phase.SERVING else 0
+    return (counters.accepted, counters.requests, counters.refused, gate.open, changing)
 
 
 def statistics_of(assembly: Assembly, phase: Phase) -> ServerStatistics:

@@ -119,6 +119,7 @@ class _Reporter:
         self._assignment = assignment
         self._server: Server | None = None
         self._started = 0.0
+        self._last_activity: tuple[int, ...] = ()
         self._pid = os.getpid()
         assignment.slot.write(WorkerStatus(pid=self._pid, generation=assignment.generation))
 
@@ -134,6 +135,11 @@ class _Reporter:
     def on_beat(self, now: float) -> None:
         server = self._server
         assert server is not None  # noqa: S101 - beats come after on_ready
+        activity = server.activity()
+        if activity == self._last_activity:
+            self._assignment.slot.touch(now)
+            return
+        self._last_activity = activity
         statistics = server.statistics()
         gate = statistics.gate
         pool = statistics.pool

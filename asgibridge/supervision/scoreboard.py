@@ -77,6 +77,9 @@ _FORMAT: Final = struct.Struct(
     + f"{len(BUCKETS) + 1}Q"
 )
 _CHECKSUM: Final = struct.Struct("=Q")
+_HEARTBEAT: Final = struct.Struct("=d")
+# Every word has eight bytes, and the checksum is the first.
+_HEARTBEAT_AT: Final = 8 * (1 + _NAMES.index("heartbeat"))
 
 
 class Slot:
@@ -86,14 +89,23 @@ class Slot:
         """Look at slot *index* of *memory*."""
         self._memory = memory
         self._begin = index * _FORMAT.size
+        self._words = bytearray(_FORMAT.size)  # as written last, by this process
         self.index = index
 
     def write(self, status: WorkerStatus) -> None:
         """Publish *status*.  Only the slot's owner does."""
         values = (getattr(status, name) for name in _NAMES)
-        words = bytearray(_FORMAT.pack(0, *values, *status.request_times))
-        _CHECKSUM.pack_into(words, 0, _checksum(words))
-        self._memory[self._begin : self._begin + _FORMAT.size] = bytes(words)
+        _FORMAT.pack_into(self._words, 0, 0, *values, *status.request_times)
+        self._publish()
+
+    def touch(self, heartbeat: float) -> None:
+        """Publish what was written last with a new *heartbeat*: all that an idle worker has."""
+        _HEARTBEAT.pack_into(self._words, _HEARTBEAT_AT, heartbeat)
+        self._publish()
+
+    def _publish(self) -> None:
+        _CHECKSUM.pack_into(self._words, 0, _checksum(self._words))
+        self._memory[self._begin : self._begin + _FORMAT.size] = bytes(self._words)
 
     def read(self, pid: int) -> WorkerStatus | None:
         """Return what the process *pid* wrote last.

@@ -32,3 +32,13 @@ async def test_requests_are_counted_by_how_long_they_took() -> None:
     assert statistics.bytes_sent == 15
     assert statistics.accepted == 1
     assert 0 < statistics.request_seconds < 30
+
+
+async def test_activity_stays_the_same_only_while_nothing_happens() -> None:
+    async with serving(app) as server, RawClient.connect(server.urls[0]) as client:
+        await client.request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await until(lambda: server.statistics().gate.in_flight == 0)
+        idle = server.activity()
+        assert idle == server.activity()
+        await client.request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert idle != server.activity()

@@ -31,6 +31,13 @@ def test_what_is_written_is_read() -> None:
     assert replace(FULL, pid=1, requests=5) == second.read(1)
 
 
+def test_a_touch_changes_the_heartbeat_alone() -> None:
+    (slot,) = Scoreboard(1).slots
+    slot.write(FULL)
+    slot.touch(99.5)
+    assert replace(FULL, heartbeat=99.5) == slot.read(4711)
+
+
 def test_an_empty_slot_and_one_of_a_predecessor_are_stale() -> None:
     (slot,) = Scoreboard(1).slots
     assert slot.read(0) is None
