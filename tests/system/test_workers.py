@@ -136,7 +136,8 @@ def test_an_application_that_cannot_be_imported_ends_the_server(tmp_path: Path) 
         assert "RuntimeError: broken on purpose" in end
         assert "RuntimeError: broken on purpose" in command.log_lines
         assert "in come_to_life" in end
-        assert "asgibridge/" not in end.split("Traceback")[1].split("RuntimeError")[0]
+        # The last one: the other worker may have been interrupted at an odd moment, and said so.
+        assert "asgibridge/" not in end.rpartition("Traceback")[2].split("RuntimeError")[0]
         assert command.log_lines[-1].startswith("asgibridge: importing workers_wsgi raised")
 
 
