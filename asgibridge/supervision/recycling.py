@@ -41,8 +41,8 @@ class Recycling:
 
     def look_at(self, worker: Worker, now: float) -> None:
         """Note on *worker*, which is ready, whether it is due and whether it is stuck."""
-        status = worker.status()
-        silence = now - status.heartbeat if status is not None else None
+        heartbeat = worker.slot.heartbeat(worker.pid)
+        silence = now - heartbeat if heartbeat is not None else None
         worker.is_stuck = silence is not None and silence > STUCK
         if worker.due is not None:
             return

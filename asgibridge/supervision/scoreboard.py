@@ -77,8 +77,10 @@ _FORMAT: Final = struct.Struct(
     + f"{len(BUCKETS) + 1}Q"
 )
 _CHECKSUM: Final = struct.Struct("=Q")
+_PID: Final = struct.Struct("=Q")
 _HEARTBEAT: Final = struct.Struct("=d")
 # Every word has eight bytes, and the checksum is the first.
+_PID_AT: Final = 8 * (1 + _NAMES.index("pid"))
 _HEARTBEAT_AT: Final = 8 * (1 + _NAMES.index("heartbeat"))
 
 
@@ -114,18 +116,28 @@ class Slot:
             None if it has written nothing yet, the slot still being that of another, or if it died
             while writing.
         """
-        for _ in range(_LOOKS):
-            words = self._memory[self._begin : self._begin + _FORMAT.size]
-            checksum, *values = _FORMAT.unpack(words)
-            if checksum == _checksum(words):
-                break
-        else:
+        words = self._read_whole(pid)
+        if words is None:
             return None
+        _, *values = _FORMAT.unpack(words)
         single = len(_NAMES)
-        status = WorkerStatus(
+        return WorkerStatus(
             **dict(zip(_NAMES, values[:single], strict=True)), request_times=tuple(values[single:])
         )
-        return status if status.pid == pid else None
+
+    def heartbeat(self, pid: int) -> float | None:
+        """Return when the loop of the process *pid* last turned; None where `read` would."""
+        words = self._read_whole(pid)
+        return None if words is None else float(_HEARTBEAT.unpack_from(words, _HEARTBEAT_AT)[0])
+
+    def _read_whole(self, pid: int) -> bytes | None:
+        """Take a copy that is whole and of *pid*."""
+        for _ in range(_LOOKS):
+            words = self._memory[self._begin : self._begin + _FORMAT.size]
+            (checksum,) = _CHECKSUM.unpack_from(words)
+            if checksum == _checksum(words):
+                return words if _PID.unpack_from(words, _PID_AT)[0] == pid else None
+        return None
 
 
 class Scoreboard:

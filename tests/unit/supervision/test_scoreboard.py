@@ -36,6 +36,8 @@ def test_a_touch_changes_the_heartbeat_alone() -> None:
     slot.write(FULL)
     slot.touch(99.5)
     assert replace(FULL, heartbeat=99.5) == slot.read(4711)
+    assert slot.heartbeat(4711) == 99.5
+    assert slot.heartbeat(4712) is None
 
 
 def test_an_empty_slot_and_one_of_a_predecessor_are_stale() -> None:
