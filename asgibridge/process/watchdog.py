@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
-import os
+import posix
 import queue
 import sys
 import threading
@@ -119,7 +119,9 @@ class Watchdog:
             self._last_words.put(order.what)
             self._is_told.wait(_REPORT_TIME)
         finally:
-            os._exit(order.exit_code)
+            # Not `os._exit`: coverage and other instruments put code of their own in its place,
+            # which may wait, or crash together with a main thread that is ending at this moment.
+            posix._exit(order.exit_code)  # noqa: SLF001 - documented, as `os._exit`
 
     def _report(self) -> None:
         what = self._last_words.get()

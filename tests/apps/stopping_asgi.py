@@ -39,9 +39,6 @@ async def app(  # noqa: C901, PLR0912 - a list of misdeeds
         case "/blocks":
             say("in /blocks")
             time.sleep(FOREVER)  # noqa: ASYNC251 - that is the point
-        case "/blocks-a-moment":
-            say("in /blocks-a-moment")
-            time.sleep(0.5)  # noqa: ASYNC251 - that is the point
         case "/blocks-in-c":
             # Said when it is certainly there: a moment earlier Python would still hear a signal.
             threading.Timer(0.3, say, ("in /blocks-in-c",)).start()

@@ -43,6 +43,17 @@ def test_at_the_deadline_the_process_ends_with_its_code_and_stacks() -> None:
     assert done.stdout == "before the end\n"
 
 
+def test_whoever_put_code_in_front_of_the_exit_is_not_waited_for() -> None:
+    """As instruments do that write their data there."""
+    done = run("""
+        import os
+        os._exit = lambda code: (print("in front", flush=True), time.sleep(600))
+        dog.set(soon(), 7, 'time is over')
+        time.sleep(600)
+    """)
+    assert (done.returncode, done.stdout) == (7, "before the end\n")
+
+
 def test_a_deadline_that_is_called_off_ends_nothing() -> None:
     done = run("""
         dog.set(soon(0.05), 7, 'never')
