@@ -6,7 +6,7 @@ import socket
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from support.commands import READY, START_TIMEOUT, running_program
@@ -18,22 +18,13 @@ if TYPE_CHECKING:
     from support.commands import RunningCommand
 
 __all__ = [
-    "REQUEST",
-    "AnswerCut",
     "dial",
     "gunicorn_command",
     "port_of",
-    "read_answer",
     "running_gunicorn",
     "url_of",
     "worker_pids",
 ]
-
-REQUEST: Final = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class AnswerCut(Exception):  # noqa: N818 - named after what happened
-    """The connection ended in the middle of an answer, or before it."""
 
 
 def gunicorn_command(*args: str) -> list[str]:
@@ -95,21 +86,3 @@ def dial(command: RunningCommand, stack: ExitStack) -> socket.socket:
     """Connect a client, until *stack* is left."""
     address = ("127.0.0.1", port_of(command))
     return stack.enter_context(socket.create_connection(address, timeout=20))
-
-
-def read_answer(sock: socket.socket) -> bytes:
-    """Read one whole answer, whose body is `hello`, and return it in lower case.
-
-    Raises:
-        AnswerCut: it ends too early; the message is what came of it.
-    """
-    data = b""
-    while not data.endswith(b"\r\n\r\nhello"):
-        try:
-            piece = sock.recv(65536)
-        except ConnectionError as error:
-            raise AnswerCut(f"{data!r} then {error!r}") from error
-        if not piece:
-            raise AnswerCut(f"{data!r} then the end")
-        data += piece
-    return data.lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 PATIENCE: Final = 10.0
 
 
+def is_listening(place: Path) -> bool:
+    """Whether it can be connected to: its file stands there from bind(2), before listen(2)."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        return sock.connect_ex(str(place)) == 0
+
+
 @pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"])
 async def test_server_serves_and_stops_without_standard_streams(
     tmp_path: Path, closed: str
@@ -28,7 +35,7 @@ async def test_server_serves_and_stops_without_standard_streams(
         "/bin/sh", "-c", command, str(installed_script()), str(place)
     )
     try:
-        await until(place.exists, patience=PATIENCE)
+        await until(lambda: is_listening(place), patience=PATIENCE)
         async with RawClient.connect(f"unix:{place}") as client:
             await client.write(b"GET /json HTTP/1.1\r\nHost: a\r\n\r\n")
             status = (await client.read_response()).status

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from support.answers import REQUEST, AnswerCut, read_answer
 from support.commands import environment
 from support.gunicorns import (
-    REQUEST,
-    AnswerCut,
     dial,
     gunicorn_command,
     port_of,
-    read_answer,
     running_gunicorn,
     worker_pids,
 )

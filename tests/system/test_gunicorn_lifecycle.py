@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from support.gunicorns import REQUEST, dial, read_answer, running_gunicorn, url_of
+from support.answers import REQUEST, read_answer
+from support.gunicorns import dial, running_gunicorn, url_of
 from support.visitors import Visitors
 
 APPS: Final = Path(__file__).parent.parent / "apps"

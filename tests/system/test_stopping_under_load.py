@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import pytest
+from support.answers import REQUEST, AnswerCut, read_answer
 from support.commands import running_command
 
 if TYPE_CHECKING:
@@ -26,13 +27,8 @@ if TYPE_CHECKING:
     from support.commands import RunningCommand
 
 APPS: Final = Path(__file__).parent.parent / "apps"
-REQUEST: Final = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
 
 loops = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-
-
-class AnswerCut(Exception):  # noqa: N818 - named after what happened
-    """The connection ended in the middle of an answer, or before it."""
 
 
 @dataclass
@@ -57,24 +53,6 @@ def address_of(command: RunningCommand) -> tuple[str, int]:
 
 def dial(command: RunningCommand, stack: ExitStack) -> socket.socket:
     return stack.enter_context(socket.create_connection(address_of(command), timeout=20))
-
-
-def read_answer(sock: socket.socket) -> bytes:
-    """Read one whole answer and return its head.
-
-    Raises:
-        AnswerCut: it ends too early; the message is what came of it.
-    """
-    data = b""
-    while not data.endswith(b"\r\n\r\nhello"):
-        try:
-            piece = sock.recv(65536)
-        except ConnectionError as error:
-            raise AnswerCut(f"{data!r} then {error!r}") from error
-        if not piece:
-            raise AnswerCut(f"{data!r} then the end")
-        data += piece
-    return data.lower()
 
 
 def visit(address: tuple[str, int], path: bytes, per_connection: int, tally: Tally) -> bool:
