@@ -76,11 +76,14 @@ class LoopMonitor:
         self._is_over.set()
 
     def _watch(self) -> None:
+        """Sleep until the last beat known is old, so that a healthy loop costs next to nothing."""
+        pulse = self._pulse
         stuck_since: float | None = None
-        while not self._is_over.wait(STUCK / 4):
-            last = self._pulse.last
+        wait = STUCK
+        while not self._is_over.wait(wait):
+            last = pulse.last
             now = time.monotonic()
-            if stuck_since is None and now - last > STUCK:
+            if stuck_since is None and now - last >= STUCK:
                 stuck_since = last
                 logger.warning(
                     "the loop is blocked for=%.1fs: no request moves; where it is:\n%s",
@@ -90,3 +93,5 @@ class LoopMonitor:
             elif stuck_since is not None and last > stuck_since:
                 logger.warning("the loop turns again blocked=%.1fs", last - stuck_since)
                 stuck_since = None
+            # Once stuck, it is looked more often whether it is over.
+            wait = STUCK / 4 if stuck_since is not None else last + STUCK - now

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_it_beats_at_once_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BEAT", 0.01)
+async def test_it_beats_at_once_and_again() -> None:
     beats: list[float] = []
     is_third = asyncio.Event()
 
@@ -24,7 +23,7 @@ async def test_it_beats_at_once_and_again(monkeypatch: pytest.MonkeyPatch) -> No
         if len(beats) == 3:
             is_third.set()
 
-    pulse = Pulse(asyncio.get_running_loop(), on_beat)
+    pulse = Pulse(asyncio.get_running_loop(), on_beat, every=0.01)
     assert len(beats) == 1
     await is_third.wait()
     pulse.stop()
@@ -32,8 +31,7 @@ async def test_it_beats_at_once_and_again(monkeypatch: pytest.MonkeyPatch) -> No
     assert pulse.last == beats[-1]
 
 
-async def test_a_report_that_fails_does_not_stop_the_heart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BEAT", 0.01)
+async def test_a_report_that_fails_does_not_stop_the_heart() -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, _context: None)
     beats: list[float] = []
@@ -46,7 +44,7 @@ async def test_a_report_that_fails_does_not_stop_the_heart(monkeypatch: pytest.M
         if len(beats) > 1:
             raise ZeroDivisionError
 
-    pulse = Pulse(loop, on_beat)
+    pulse = Pulse(loop, on_beat, every=0.01)
     await is_third.wait()
     pulse.stop()
 
@@ -73,13 +71,12 @@ class Heard(logging.Handler):
 
 async def test_a_stuck_loop_is_shown_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
     """[PROC-4]."""
-    monkeypatch.setattr(module, "BEAT", 0.01)
-    monkeypatch.setattr(module, "STUCK", 0.05)
+    monkeypatch.setattr(module, "STUCK", 0.5)
     heard = Heard()
     logger = logging.getLogger("asgibridge")
     logger.addHandler(heard)
     beaten = asyncio.Event()
-    pulse = Pulse(asyncio.get_running_loop(), lambda _: beaten.set())
+    pulse = Pulse(asyncio.get_running_loop(), lambda _: beaten.set(), every=0.01)
     monitor = LoopMonitor(pulse, threading.get_ident())
     try:
         text = heard.wait_for("the loop is blocked")  # this very wait blocks it
