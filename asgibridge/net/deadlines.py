@@ -67,9 +67,18 @@ class Deadlines:
     def remove(self, entry: Entry) -> None:
         """Forget *entry*; it need not be known."""
         entry.deadline = NEVER
-        if entry.slot is not None:
-            self._slots[entry.slot].discard(entry)
-            entry.slot = None
+        slot = entry.slot
+        if slot is None:
+            return
+        entry.slot = None
+        entries = self._slots[slot]
+        entries.discard(entry)
+        if not entries and slot == self._timer_slot and self._timer is not None:
+            # Most deadlines never come to pass: a loop that would wake for each of them in vain
+            # pays more for that than for the timer.
+            self._timer.cancel()
+            self._timer = None
+            self._arm_next()
 
     def close(self) -> None:
         """Forget all entries and the timer."""
@@ -115,6 +124,13 @@ class Deadlines:
         for entry in entries:
             if entry.slot is None:  # not given a new deadline by one before it
                 self._look_at(entry, now)
+        self._arm_next()
+
+    def _arm_next(self) -> None:
+        """Wait for the first slot that has entries, unless an earlier one is waited for."""
+        due = self._due
+        while due and not self._slots[due[0]]:
+            del self._slots[heapq.heappop(due)]
         if due and (self._timer is None or due[0] < self._timer_slot):
             self._arm(due[0])
 

@@ -40,6 +40,26 @@ def test_moving_a_deadline_later_sets_no_timer() -> None:
     assert len(alarm.fired) == 1
 
 
+def test_nothing_wakes_the_loop_for_deadlines_that_were_removed() -> None:
+    loop = FakeLoop()
+    wheel = Deadlines(loop.as_loop())
+    first, second, third, last = (Alarm() for _ in range(4))
+    for alarm, delay in ((first, 0.1), (second, 0.1), (third, 0.2), (last, 0.3)):
+        wheel.set(alarm, loop.now + delay)
+    (timer,) = loop.timers()
+    wheel.remove(third)
+    wheel.remove(first)
+    assert loop.timers() == [timer]  # for the second
+    wheel.remove(second)
+    (timer,) = loop.timers()
+    assert timer.when > loop.now + 0.3 - GRANULARITY  # for the last
+    loop.advance(0.3 + GRANULARITY)
+    assert [len(each.fired) for each in (first, second, third, last)] == [0, 0, 0, 1]
+    wheel.set(first, loop.now + 0.1)
+    wheel.remove(first)
+    assert loop.timers() == []
+
+
 def test_moving_a_deadline_earlier_fires_earlier() -> None:
     loop = FakeLoop()
     wheel, alarm = Deadlines(loop.as_loop()), Alarm()
