@@ -46,7 +46,7 @@ class Reception:
         sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
         try:
             connection = Connection(
-                wiring, sock, _client(sock, address), self._server(sock, listener)
+                wiring, sock, _client(address), self._server(sock, listener)
             )
         except OSError:  # the client has gone already
             sock.close()
@@ -108,9 +108,9 @@ def _server_address(sock: socket.socket, name: object) -> ServerAddress:
     return (_unmapped(name[0]), name[1])
 
 
-def _client(sock: socket.socket, address: object) -> Client:
-    if sock.family == socket.AF_UNIX or not isinstance(address, tuple):
-        return None
+def _client(address: object) -> Client:
+    if not isinstance(address, tuple):
+        return None  # of a Unix socket
     return (_unmapped(address[0]), address[1])
 
 
