@@ -45,9 +45,7 @@ class Reception:
         wiring = self._wiring
         sock.setblocking(False)  # noqa: FBT003 - the name of the method says it
         try:
-            connection = Connection(
-                wiring, sock, _client(address), self._server(sock, listener)
-            )
+            connection = Connection(wiring, sock, _client(address), self._server(sock, listener))
         except OSError:  # the client has gone already
             sock.close()
             return
