@@ -7,6 +7,7 @@ wakes it hears the workers, reaps, acts on signals, and takes the steps that `po
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import time
@@ -47,8 +48,6 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger("asgibridge")
 
-# Seconds between two looks at the workers when nothing happens.
-TICK: Final = 1.0
 # Seconds that the quick stop leaves for the applications' shutdown.
 _QUICK: Final = 1.0
 # Workers that retire take slots beside those that serve.
@@ -74,7 +73,6 @@ class Supervisor:
         self._setbacks = Setbacks()
         self._fatal: tuple[str, str] | None = None
         self._is_clean = True
-        self._next_look = 0.0
         self._wakeup = Wakeup(_SIGNALS)
         self._fleet = Fleet(_SLOTS, self._release)
         self._manager = ServiceManager()
@@ -138,11 +136,9 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Take the steps that are due, wait for something to happen, and understand it."""
-        self._take_steps()
-        speakers: list[Readable] = [worker.channel for worker in self._fleet.workers.values()]
-        if self._watcher is not None:
-            speakers.append(self._watcher)
-        readable = self._wakeup.wait(speakers, self._patience())
+        now = time.monotonic()  # one for both: no moment may fall in between
+        self._take_steps(now)
+        readable = self._wakeup.wait(self._speakers(), self._next_step_at(now), self._look)
         if self._watcher is not None and self._watcher.fileno() in readable:
             self._on_changes(self._watcher)
         for worker in list(self._fleet.workers.values()):
@@ -153,20 +149,19 @@ class Supervisor:
         for worker, wait_status in self._fleet.reap():
             self._hear(worker)  # its last words
             self._on_gone(worker, wait_status)
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + TICK
-            self._look(now)
 
-    def _patience(self) -> float:
-        """Say how many seconds may pass before there is something to do anyhow."""
-        now = time.monotonic()
-        moments = [self._next_look, *(w.kill_at for w in self._fleet.workers.values() if w.kill_at)]
+    def _speakers(self) -> list[Readable]:
+        watchers = [] if self._watcher is None else [self._watcher]
+        return [*(worker.channel for worker in self._fleet.workers.values()), *watchers]
+
+    def _next_step_at(self, now: float) -> float:
+        """Say when after *now* there is something to do, even if nothing happens."""
+        moments = [worker.kill_at for worker in self._fleet.workers.values() if worker.kill_at]
         if self._setbacks.spawn_at > now:
             moments.append(self._setbacks.spawn_at)
-        return max(0.0, min(moments) - now)
+        return min(moments, default=math.inf)
 
-    def _take_steps(self) -> None:
+    def _take_steps(self, now: float) -> None:
         view = FleetView(
             workers=[worker.view() for worker in self._fleet.workers.values()],
             wanted=self._wanted,
@@ -175,7 +170,7 @@ class Supervisor:
             is_stopping=self._phase in (Phase.DRAINING, Phase.STOPPED),
             may_overlap=self._watcher is None,
         )
-        for step in next_steps(view, time.monotonic()):
+        for step in next_steps(view, now):
             match step:
                 case Spawn():
                     self._spawn()
@@ -205,13 +200,17 @@ class Supervisor:
         logger.error("%s killed: it has had its time to %s", worker.name, purpose)
         self._fleet.kill(worker)
 
-    def _look(self, now: float) -> None:
-        """See who should be replaced, and tell the service manager that somebody serves."""
+    def _look(self, now: float) -> bool:
+        """See who should be replaced, and return whether anybody should.
+
+        The service manager is told that somebody serves.
+        """
         ready = self._fleet.in_stage(Stage.READY)
         for worker in ready:
             self._recycling.look_at(worker, now)
         if self._phase is not Phase.SERVING or any(not worker.is_stuck for worker in ready):
             self._manager.alive(now)
+        return any(worker.due is not None for worker in ready)
 
     # --- what becomes of workers
 

@@ -7,12 +7,16 @@ import math
 import os
 import select
 import signal
-from typing import TYPE_CHECKING, Any, Protocol
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Readable", "Wakeup"]
+__all__ = ["TICK", "Readable", "Wakeup"]
+
+TICK: Final = 1.0
+"""Seconds between two looks while nothing happens."""
 
 
 class Readable(Protocol):
@@ -32,6 +36,7 @@ class Wakeup:
         self._writer = -1
         self._before: dict[signal.Signals, Any] = {}
         self._wakeup_before = -1
+        self._next_look = 0.0
 
     def open(self) -> None:
         """Handle the signals from now on."""
@@ -58,8 +63,17 @@ class Wakeup:
         os.close(self._writer)
         self._reader = self._writer = -1
 
-    def wait(self, others: Sequence[Readable], seconds: float) -> set[int]:
-        """Sleep until a signal has come, one of *others* is readable, or *seconds* are over.
+    def wait(
+        self,
+        others: Sequence[Readable],
+        until: float = math.inf,
+        look: Callable[[float], bool] = lambda _: False,
+    ) -> set[int]:
+        """Sleep until a signal has come, one of *others* is readable, or it is *until*.
+
+        Meanwhile *look* is called with the time once a `TICK`; what it returns says whether it has
+        seen a reason to wake up.  That is all that a quiet second costs.  All times are
+        `time.monotonic()`'s.
 
         Returns:
             The descriptors of those that are readable.
@@ -69,8 +83,17 @@ class Wakeup:
         for other in others:
             if other.fileno() >= 0:
                 poll.register(other.fileno(), select.POLLIN)
-        # Rounded up: a poll that ends early would only be repeated.
-        return {descriptor for descriptor, _ in poll.poll(math.ceil(seconds * 1000))}
+        while True:
+            seconds = max(0.0, min(until, self._next_look) - time.monotonic())
+            # Rounded up: a poll that ends early would only be repeated.
+            readable = poll.poll(math.ceil(seconds * 1000))
+            now = time.monotonic()
+            is_reason_seen = False
+            if now >= self._next_look:
+                self._next_look = now + TICK
+                is_reason_seen = look(now)
+            if readable or is_reason_seen or now >= until:
+                return {descriptor for descriptor, _ in readable}
 
     def take_signals(self) -> list[int]:
         """Return the numbers of the signals that have come, in their order."""
