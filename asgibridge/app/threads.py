@@ -119,6 +119,14 @@ class _Queue(Generic[W]):
         for other in due:
             other.release()
 
+    def take_all(self) -> list[W | None]:
+        """Take all that is queued, and wait for nothing.  Thread: any."""
+        taken: list[W | None] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                taken.append(self._items.popleft())
+        return taken
+
     def qsize(self) -> int:
         """Count what is queued."""
         return len(self._items)
@@ -168,6 +176,13 @@ class ThreadPool(Generic[W]):
     def submit(self, works: Iterable[W]) -> None:
         """Have each of *works* run by the next free thread.  Thread: any."""
         self._queue.put(works)
+
+    def withdraw(self) -> list[W]:
+        """Take back what is queued: no thread has begun it, and none will.  Thread: any."""
+        taken = self._queue.take_all()
+        works = [work for work in taken if work is not None]
+        self._queue.put([None] * (len(taken) - len(works)))
+        return works
 
     def stop(self) -> None:
         """Let the threads end, each when its work is done.  Returns at once; joins nobody."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from asgibridge.app.lifespan import Lifespan
+    from asgibridge.app.threads import ThreadPool
+    from asgibridge.app.wsgi import WsgiCall
     from asgibridge.net.sockets import Listener
     from asgibridge.process.assembly import Assembly
 
@@ -49,7 +51,7 @@ _MAX_SHUTDOWN: Final = 5.0
 _LEAVING_SHARE: Final = 0.05
 _MAX_LEAVING: Final = 0.5
 # The same for a quick stop's first moment: what has been answered already may not be known here
-# yet, since threads send before they tell.
+# yet, since threads send before they tell.  And seconds at most for refusals to be sent.
 _SETTLING_SHARE: Final = 0.05
 _MAX_SETTLING: Final = 0.05
 # The same for the time between `http.disconnect` and the cut.
@@ -286,16 +288,26 @@ class Drain:
         count = log_in_flight(self._assembly, TIME_OVER)
         if connections and not count:
             logger.info("closing connections=%d reason=no whole request came", len(connections))
-        for connection in connections:
-            connection.cut("the server stopped")
         if self._assembly.pool is not None:
+            await self._refuse_queued(self._assembly.pool)
             self._assembly.pool.stop()
+        for connection in list(self._assembly.wiring.connections):
+            connection.cut("the server stopped")
         tasks = background_tasks(self._assembly)
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=max(0.0, self._slices.cleaned - self._loop.time()))
         return count
+
+    async def _refuse_queued(self, pool: ThreadPool[WsgiCall]) -> None:
+        """Tell those whose requests no thread has begun, so that they may ask again elsewhere."""
+        calls = pool.withdraw()
+        for call in calls:
+            call.exchange.fail(503)
+        if calls:
+            settled = self._loop.time() + _MAX_SETTLING
+            await self._wait(self._quiet, lambda slices: min(settled, slices.cleaned))
 
     async def _shut_down(self) -> bool:
         """Have the application shut down, inside its slice; return whether it did."""

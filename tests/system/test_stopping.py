@@ -211,6 +211,20 @@ def test_what_does_not_end_is_named_and_cut(app: str, path: str, culprit: str, l
 
 
 @loops
+def test_a_request_that_no_thread_has_begun_is_refused_rather_than_cut(loop: str) -> None:
+    """[STOP-1] Its client learns that it may ask again."""
+    with serving("stopping_wsgi", loop, "--threads", "1", "--max-in-flight", "2") as server:
+        stuck = server.occupy("/stuck")
+        waiting = server.ask("/")
+        code, _ = server.stop()
+        head = read_response(waiting).lower()
+        assert head.startswith(b"http/1.1 503 ")
+        assert b"retry-after: 1" in head
+        assert b"connection: close" in head
+        assert (code, stuck.recv(1)) == (1, b"")
+
+
+@loops
 def test_half_a_body_is_cut_at_the_deadline(loop: str) -> None:
     """[STOP-1]."""
     with serving("stopping_wsgi", loop) as server:

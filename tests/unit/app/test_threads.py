@@ -38,6 +38,21 @@ def deadline() -> float:
     return time.monotonic() + PATIENCE
 
 
+def test_what_is_withdrawn_is_run_by_nobody() -> None:
+    """And the order to stop, which is queued as well, stays."""
+    pool: ThreadPool[Work] = ThreadPool(1)
+    pool.start()
+    works = [Work(is_long=number == 0) for number in range(3)]
+    pool.submit(works)
+    assert works[0].begun.wait(PATIENCE)
+    pool.stop()
+    assert pool.withdraw() == works[1:]
+    assert pool.withdraw() == []
+    works[0].may_end.set()
+    assert pool.join(deadline())
+    assert not any(work.begun.is_set() for work in works[1:])
+
+
 def test_statistics_and_work_in_progress_tell_the_truth() -> None:
     pool: ThreadPool[Work] = ThreadPool(2, name="kiln")
     pool.start()
