@@ -34,7 +34,7 @@ from asgibridge.supervision.reload import RELOAD_GRACE, ChangeWatcher, watched_d
 from asgibridge.supervision.setbacks import Setbacks
 from asgibridge.supervision.stage import Reason, Stage, StageEvent
 from asgibridge.supervision.titles import set_title
-from asgibridge.supervision.wakeup import Readable, Wakeup
+from asgibridge.supervision.wakeup import Readable, Wakeup, ending_at_once
 from asgibridge.supervision.worker import Worker, describe_exit
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class Supervisor:
         for url in urls_of(config, self._listeners):
             logger.info("listening on %s", url)
         if config.preload or callable(config.app):
-            self._loaded = load_application(config)
+            with ending_at_once(self._end):
+                self._loaded = load_application(config)
             check_threads(f"on import of {self._loaded.name}")
         set_title("supervisor", str(config.app or "demo"))
         self._wakeup.open()

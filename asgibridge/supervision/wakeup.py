@@ -3,20 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import select
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
-__all__ = ["TICK", "Readable", "Wakeup"]
+__all__ = ["TICK", "Readable", "Wakeup", "ending_at_once"]
+
+logger = logging.getLogger("asgibridge")
 
 TICK: Final = 1.0
 """Seconds between two looks while nothing happens."""
+
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+@contextlib.contextmanager
+def ending_at_once(clean_up: Callable[[], None]) -> Iterator[None]:
+    """Have signals that ask for a stop end the process, cleanly, while the block runs.
+
+    For an import that nobody can be asked to break off, before anybody is served.  As process 1 of
+    a container the process would not even hear of them without handlers.  Thread: main.
+    """
+
+    def end(number: int, _: FrameType | None) -> None:
+        logger.info("stopped before the start was complete signal=%s", signal.Signals(number).name)
+        try:
+            clean_up()
+            sys.stdout.flush()
+        finally:
+            os._exit(0)  # an exception might be taken for the import's
+
+    before = {number: signal.signal(number, end) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Readable(Protocol):

@@ -41,6 +41,20 @@ def test_preload_imports_once_for_all() -> None:
         assert {ask(command.url, "/imported-by").text for _ in range(9)} == {str(command.pid)}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_during_the_import_stops(number: signal.Signals, tmp_path: Path) -> None:
+    """[STOP-1] The same as without workers."""
+    place = tmp_path / "socket"
+    with running_command(
+        *(*TWO, "--preload", "--bind", f"unix:{place}", "slow_import:app"), until="importing"
+    ) as command:
+        command.signal(number)
+        assert command.wait(PATIENCE) == 0
+        message = f"stopped before the start was complete signal={number.name}"
+        assert message in command.log_lines[-1]
+        assert not place.exists()
+
+
 def test_without_preload_each_worker_imports_for_itself() -> None:
     with running_command(*TWO, "workers_wsgi:app") as command:
         assert ask(command.url, "/imported-by").text in {str(pid) for pid in command.workers}
