@@ -147,7 +147,7 @@ def _follow(module: types.ModuleType, named: Target) -> object:
             holder = ".".join((named.module, *named.attributes[:depth]))
             is_module = depth == 0 and _is_submodule(module, attribute)
             raise LoadError(
-                refusal.no_such_attribute(named, depth, holder, dir(found), is_module=is_module)
+                refusal.no_such_attribute(named, depth, holder, found, is_module=is_module)
             ) from None
     return found
 

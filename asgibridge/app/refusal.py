@@ -80,20 +80,21 @@ def parent_is_no_package(named: Target, parent: str, child: str, *, has_child: b
 
 
 def no_such_attribute(
-    named: Target, depth: int, holder: str, present: Iterable[str], *, is_module: bool
+    named: Target, depth: int, holder: str, found: object, *, is_module: bool
 ) -> str:
-    """Refuse an attribute (number *depth* of the target's) that *holder* doesn't have."""
+    """Refuse an attribute (number *depth* of the target's) that *found*, named *holder*, lacks."""
     missing, *after = named.attributes[depth:]
     fact = f"{holder!r} has no attribute {missing!r}"
     if is_module:
         attributes = ".".join(after) or "app"
         return f"{fact}, but a module of that name; write {holder}.{missing}:{attributes}"
     before = named.attributes[:depth]
-    public = [name for name in present if not name.startswith("_") or missing.startswith("_")]
+    public = [name for name in dir(found) if not name.startswith("_") or missing.startswith("_")]
     if near := _near(missing, public):
         paths = (f"{named.module}:{'.'.join((*before, name, *after))}" for name in near)
         return f"{fact}; did you mean {_joined(map(repr, paths))}?"
-    return f"{fact}; name an attribute that it has{_listing('there are', public)}"
+    own = [name for name in public if _is_own(name, found)]
+    return f"{fact}; name an attribute that it has{_listing('there are', own or public)}"
 
 
 def no_default_attribute(module: types.ModuleType, *, factory: bool) -> str:
@@ -214,6 +215,15 @@ def _of_unfit(candidate: object, name: str) -> str:
         f"{name} {takes}, but {_BOTH_WAYS}; "
         f"if it makes the application, give its arguments defaults and add --factory"
     )
+
+
+def _is_own(name: str, holder: object) -> bool:
+    """Whether it can be called, and was not merely imported to be used."""
+    # Looked up in its dictionary: a property would run code of the application's.
+    value = getattr(holder, "__dict__", {}).get(name)
+    if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        return value.__module__ == getattr(holder, "__name__", None)
+    return callable(value)
 
 
 def _is_likely(name: str, value: object, *, factory: bool) -> bool:

@@ -87,6 +87,10 @@ FILES = {
     "both.py": "def app(e, s): pass\nasync def application(s, r, t): pass\n",
     "factories.py": "def app(e, s): pass\ndef create_app(): return app\n",
     "neither.py": "from shop import state\nserver = state.application\n",
+    "busy.py": (
+        "from typing import TYPE_CHECKING, Any, cast\nfrom shop import Other, state\n"
+        "site = state.application\nnumber = 7\ndef serve(e, s): pass\n"
+    ),
     "makers.py": "def make_server(): pass\n",
     "empty.py": "",
     "raises.py": "def fail():\n    raise ValueError('no database')\nfail()\n",
@@ -261,6 +265,7 @@ def test_named_interface_is_refused_when_the_call_can_not_work(
         ("shop:state.aplication", "'shop.state' has no attribute 'aplication'; did you mean "),
         ("shop:state.aplication", "'shop:state.application'?"),
         ("shop:zzz", "name an attribute that it has (there are: "),
+        ("busy:zzz", "name an attribute that it has (there are: serve, site)"),
         ("pkg:main.app", "but a module of that name; write pkg.main:app"),
         ("pkg:main", "but a module of that name; write pkg.main:app"),
         ("neither", "has neither 'app' nor 'application'; did you mean 'neither:server'?"),
