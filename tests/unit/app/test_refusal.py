@@ -48,7 +48,7 @@ def test_long_listings_are_cut() -> None:
         setattr(module, f"name_{number:02}", number)
 
     said = refusal.no_such_attribute(
-        Target(module="shop", attributes=("zzz",)), 0, "shop", sorted(vars(module)), is_module=False
+        Target(module="shop", attributes=("zzz",)), 0, "shop", module, is_module=False
     )
 
     assert said.endswith("name_06, name_07, ...)")
