@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
 __all__ = ["TICK", "Readable", "Wakeup", "ending_at_once"]
@@ -46,8 +46,13 @@ def ending_at_once(clean_up: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _put_back(before)
+
+
+def _put_back(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        # None stands for one that was not set by Python, and cannot be had again.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Readable(Protocol):
@@ -84,8 +89,7 @@ class Wakeup:
         if self._reader < 0:
             return
         signal.set_wakeup_fd(self._wakeup_before)
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _put_back(self._before)
         self.release()
 
     def release(self) -> None:
