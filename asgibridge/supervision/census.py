@@ -11,6 +11,7 @@ from asgibridge.supervision.memory import in_megabytes, resident
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from asgibridge.supervision.scoreboard import Tally
     from asgibridge.supervision.worker import Worker
 
 __all__ = ["log_census"]
@@ -18,10 +19,16 @@ __all__ = ["log_census"]
 logger = logging.getLogger("asgibridge")
 
 
-def log_census(workers: Iterable[Worker], wanted: int) -> None:
-    """Log one line for each of *workers*: what it is and what it does."""
+def log_census(workers: Iterable[Worker], wanted: int, tally: Tally) -> None:
+    """Log one line for each of *workers*: what it is and what it does.
+
+    The first tells how many are *wanted*, and what has become of those before.
+    """
     now = time.monotonic()
-    lines = [f"workers wanted={wanted}", *(_describe(worker, now) for worker in workers)]
+    lines = [
+        f"workers wanted={wanted} {tally.describe()}",
+        *(_describe(worker, now) for worker in workers),
+    ]
     logger.info("%s", "\n".join(lines))
 
 

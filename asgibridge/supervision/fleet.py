@@ -13,13 +13,14 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asgibridge.process.channel import Channel
 from asgibridge.process.life import LIFE_SIGNALS
 from asgibridge.supervision.forked import Assignment, leave, run_worker
 from asgibridge.supervision.policy import with_jitter
-from asgibridge.supervision.scoreboard import Scoreboard
+from asgibridge.supervision.scoreboard import Scoreboard, Tally
 from asgibridge.supervision.stage import Stage, StageEvent
 from asgibridge.supervision.worker import Worker
 
@@ -51,12 +52,14 @@ class Fleet:
     Attributes:
         workers: by process.
         scoreboard: shared with them.
+        tally: what has become of those that were started; on the scoreboard too.
     """
 
     def __init__(self, size: int, release: Callable[[], None]) -> None:
         """Make room for *size* workers; *release* lets go, in a child, of what is the parent's."""
         self.workers: dict[int, Worker] = {}
         self.scoreboard = Scoreboard(size)
+        self.tally = Tally()
         self._release = release
 
     def in_stage(self, *stages: Stage) -> list[Worker]:
@@ -120,10 +123,13 @@ class Fleet:
             lifetime=lifetime,
         )
         self.workers[pid] = worker
+        self._count(replace(self.tally, started=self.tally.started + 1))
         return worker
 
     def order(self, worker: Worker, order: says.Stop) -> None:
         """Tell *worker* to stop, and note when it is killed if it does not."""
+        if worker.stage is Stage.READY and worker.due is not None:
+            self._count(self.tally.recycled(worker.due))
         worker.move(StageEvent.STOP_ORDERED)
         kill_at = time.monotonic() + order.grace + KILL_SLACK
         worker.kill_at = kill_at if worker.kill_at is None else min(worker.kill_at, kill_at)
@@ -164,11 +170,17 @@ class Fleet:
             worker = self.workers.get(pid)
             if worker is None:
                 continue
+            if worker.stage is Stage.READY:
+                self._count(replace(self.tally, died=self.tally.died + 1))
             # Its last words may explain how it ended; the caller hears them before it looks.
             yield worker, wait_status
             worker.move(StageEvent.REAPED)
             worker.channel.close()
             del self.workers[pid]
+
+    def _count(self, tally: Tally) -> None:
+        self.tally = tally
+        self.scoreboard.tally.write(tally)
 
     def _become_worker(self, assignment: Assignment, above: Channel) -> None:
         """Be the child: let go of what is the parent's, and work."""

@@ -1,7 +1,8 @@
 """Shared memory in which each worker says how it is: one slot each, a single writer, no locks.
 
 An anonymous mapping, made before the workers are forked; no file, and gone with the last process.
-A slot is a row of 64-bit words behind a checksum.  Writers never wait.  A reader that meets a slot
+Behind the slots the supervisor keeps a tally of what has become of workers.
+Each is a row of 64-bit words behind a checksum.  Writers never wait.  A reader that meets a row
 while it is being written sees that the checksum does not fit, and looks again; one whose writer has
 died in the middle stays unreadable until its next owner writes.
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 from asgibridge.net.wiring import BUCKETS
+from asgibridge.supervision.stage import Reason
 
-__all__ = ["Scoreboard", "Slot", "WorkerStatus"]
+__all__ = ["Scoreboard", "Slot", "Tally", "TallyRow", "WorkerStatus"]
 
 # Looks at a slot that is being written, before it counts as torn.  A write takes a microsecond.
 _LOOKS: Final = 8
@@ -70,6 +72,36 @@ class WorkerStatus:
     request_times: tuple[int, ...] = (0,) * (len(BUCKETS) + 1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What has become of the workers since the server started.
+
+    Attributes:
+        started: how many were forked.
+        died: how many ended while they served, though nobody had told them to.
+        recycles: how many were replaced, for each `Reason` in the order of their definition.
+    """
+
+    started: int = 0
+    died: int = 0
+    recycles: tuple[int, ...] = (0,) * len(Reason)
+
+    def recycled(self, reason: Reason) -> Tally:
+        """Return the tally with one more worker that was replaced for *reason*."""
+        recycles = list(self.recycles)
+        recycles[_REASONS.index(reason)] += 1
+        return replace(self, recycles=tuple(recycles))
+
+    def describe(self) -> str:
+        """Write it for the log, without the reasons for which nobody was replaced."""
+        counts = zip(_REASONS, self.recycles, strict=True)
+        reasons = ", ".join(f"{reason.value}: {count}" for reason, count in counts if count)
+        text = f"started={self.started} died={self.died} recycled={sum(self.recycles)}"
+        return f"{text} ({reasons})" if reasons else text
+
+
+_REASONS: Final = tuple(Reason)
+_TALLY: Final = struct.Struct(f"={3 + len(_REASONS)}Q")
 _NAMES: Final = tuple(field.name for field in fields(WorkerStatus))[:-1]
 _FORMAT: Final = struct.Struct(
     "=Q"
@@ -84,14 +116,36 @@ _PID_AT: Final = 8 * (1 + _NAMES.index("pid"))
 _HEARTBEAT_AT: Final = 8 * (1 + _NAMES.index("heartbeat"))
 
 
-class Slot:
+class _Row:
+    """Words that one process writes and any may read."""
+
+    def __init__(self, memory: mmap.mmap, begin: int, size: int) -> None:
+        """Look at *size* bytes of *memory*."""
+        self._memory = memory
+        self._begin = begin
+        self._size = size
+        self._words = bytearray(size)  # as written last, by this process
+
+    def _publish(self) -> None:
+        _CHECKSUM.pack_into(self._words, 0, _checksum(self._words))
+        self._memory[self._begin : self._begin + self._size] = bytes(self._words)
+
+    def _read_whole(self) -> bytes | None:
+        """Take a copy that is whole; None if its writer has died in the middle, or never wrote."""
+        for _ in range(_LOOKS):
+            words = self._memory[self._begin : self._begin + self._size]
+            (checksum,) = _CHECKSUM.unpack_from(words)
+            if checksum == _checksum(words):
+                return words
+        return None
+
+
+class Slot(_Row):
     """One worker's part of the board."""
 
     def __init__(self, memory: mmap.mmap, index: int) -> None:
         """Look at slot *index* of *memory*."""
-        self._memory = memory
-        self._begin = index * _FORMAT.size
-        self._words = bytearray(_FORMAT.size)  # as written last, by this process
+        super().__init__(memory, index * _FORMAT.size, _FORMAT.size)
         self.index = index
 
     def write(self, status: WorkerStatus) -> None:
@@ -105,10 +159,6 @@ class Slot:
         _HEARTBEAT.pack_into(self._words, _HEARTBEAT_AT, heartbeat)
         self._publish()
 
-    def _publish(self) -> None:
-        _CHECKSUM.pack_into(self._words, 0, _checksum(self._words))
-        self._memory[self._begin : self._begin + _FORMAT.size] = bytes(self._words)
-
     def read(self, pid: int) -> WorkerStatus | None:
         """Return what the process *pid* wrote last.
 
@@ -116,7 +166,7 @@ class Slot:
             None if it has written nothing yet, the slot still being that of another, or if it died
             while writing.
         """
-        words = self._read_whole(pid)
+        words = self._read_own(pid)
         if words is None:
             return None
         _, *values = _FORMAT.unpack(words)
@@ -127,26 +177,39 @@ class Slot:
 
     def heartbeat(self, pid: int) -> float | None:
         """Return when the loop of the process *pid* last turned; None where `read` would."""
-        words = self._read_whole(pid)
+        words = self._read_own(pid)
         return None if words is None else float(_HEARTBEAT.unpack_from(words, _HEARTBEAT_AT)[0])
 
-    def _read_whole(self, pid: int) -> bytes | None:
-        """Take a copy that is whole and of *pid*."""
-        for _ in range(_LOOKS):
-            words = self._memory[self._begin : self._begin + _FORMAT.size]
-            (checksum,) = _CHECKSUM.unpack_from(words)
-            if checksum == _checksum(words):
-                return words if _PID.unpack_from(words, _PID_AT)[0] == pid else None
-        return None
+    def _read_own(self, pid: int) -> bytes | None:
+        words = self._read_whole()
+        return words if words is not None and _PID.unpack_from(words, _PID_AT)[0] == pid else None
+
+
+class TallyRow(_Row):
+    """The supervisor's part of the board."""
+
+    def write(self, tally: Tally) -> None:
+        """Publish *tally*.  Only the supervisor does."""
+        _TALLY.pack_into(self._words, 0, 0, tally.started, tally.died, *tally.recycles)
+        self._publish()
+
+    def read(self) -> Tally:
+        """Return what the supervisor wrote last."""
+        words = self._read_whole()
+        if words is None:
+            return Tally()
+        _, started, died, *recycles = _TALLY.unpack(words)
+        return Tally(started=started, died=died, recycles=tuple(recycles))
 
 
 class Scoreboard:
-    """All slots.  Made once, before the first fork."""
+    """All slots, and the tally.  Made once, before the first fork."""
 
     def __init__(self, size: int) -> None:
         """Make *size* empty slots; memory is taken by those that are written to."""
-        self._memory = mmap.mmap(-1, size * _FORMAT.size)
+        self._memory = mmap.mmap(-1, size * _FORMAT.size + _TALLY.size)
         self.slots = tuple(Slot(self._memory, index) for index in range(size))
+        self.tally = TallyRow(self._memory, size * _FORMAT.size, _TALLY.size)
 
 
 def _checksum(words: bytes | bytearray) -> int:

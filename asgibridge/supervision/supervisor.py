@@ -306,7 +306,7 @@ class Supervisor:
                 reopen_log_files()
                 self._fleet.tell_all(says.Reopen())
             case signal.SIGUSR2:
-                log_census(self._fleet.workers.values(), self._wanted)
+                log_census(self._fleet.workers.values(), self._wanted, self._fleet.tally)
                 self._fleet.tell_all(says.Dump())
             case _:
                 pass  # SIGCHLD: reaping follows

@@ -114,6 +114,8 @@ def test_a_worker_serves_out_its_requests_before_it_asks_for_a_successor() -> No
         assert "requests=3 " in command.wait_for_log("to be replaced reason=max_requests")
         command.wait_for_log("gone code=0")
         assert ask(command.url).text != first
+        command.signal(signal.SIGUSR2)
+        command.wait_for_log("workers wanted=1 started=2 died=0 recycled=1 (max_requests: 1)")
 
 
 def wait_until_noted(command: RunningCommand, requests: int) -> None:

@@ -7,7 +7,8 @@ import threading
 from dataclasses import replace
 
 from asgibridge.net.wiring import BUCKETS
-from asgibridge.supervision.scoreboard import Scoreboard, WorkerStatus
+from asgibridge.supervision.scoreboard import Scoreboard, Tally, WorkerStatus
+from asgibridge.supervision.stage import Reason
 
 FULL = WorkerStatus(
     pid=4711,
@@ -53,7 +54,8 @@ def test_a_torn_slot_is_recognised_until_it_is_written_again() -> None:
     before = slot._memory[:]
     slot.write(replace(FULL, requests=1, request_seconds=1e9))
     after = slot._memory[:]
-    slot._memory[:] = after[: len(after) // 2] + before[len(before) // 2 :]
+    middle = slot._size // 2
+    slot._memory[:] = after[:middle] + before[middle:]
     assert slot.read(4711) is None
     slot.write(FULL)
     assert slot.read(4711) == FULL
@@ -91,3 +93,24 @@ def test_a_child_writes_to_the_parents_memory() -> None:
         os._exit(0)
     assert (child, 0) == os.waitpid(child, 0)
     assert replace(FULL, pid=child) == slot.read(child)
+
+
+def test_the_tally_counts_replacements_by_reason() -> None:
+    tally = Tally(started=5, died=1).recycled(Reason.MAX_RSS)
+    assert tally.recycled(Reason.MAX_RSS).recycled(Reason.MAX_REQUESTS).describe() == (
+        "started=5 died=1 recycled=3 (max_requests: 1, max_rss: 2)"
+    )
+    assert Tally(started=2).describe() == "started=2 died=0 recycled=0"
+
+
+def test_a_child_reads_the_parents_tally_beside_its_slot() -> None:
+    board = Scoreboard(2)
+    assert board.tally.read() == Tally()
+    tally = Tally(started=2**40, died=3).recycled(Reason.OVERDUE)
+    board.slots[-1].write(FULL)
+    board.tally.write(tally)
+    assert board.slots[-1].read(4711) == FULL
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if board.tally.read() == tally else 1)
+    assert (child, 0) == os.waitpid(child, 0)
