@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokenResponse", "ConnectionEnded", "RawClient", "RawResponse"]
 
 # Seconds.  Only ever waited for by a test that is going to fail.
-DEFAULT_PATIENCE: Final = 5.0
+DEFAULT_PATIENCE: Final = 20.0
 # Bytes read at once.
 _CHUNK: Final = 65536
 # RFC 9110 §6.4.1: no content whatever the headers say.

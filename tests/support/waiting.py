@@ -14,7 +14,7 @@ __all__ = ["until"]
 _PAUSE: Final = 0.002
 
 
-async def until(is_so: Callable[[], object], *, patience: float = 5.0) -> None:
+async def until(is_so: Callable[[], object], *, patience: float = 20.0) -> None:
     """Wait until *is_so* returns something true.
 
     Raises:
