@@ -1,4 +1,4 @@
-"""A module that takes for ever to import."""
+"""A module that takes for ever to import: the tests end its process in the middle of that."""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """An ASGI application that does what keeps servers from stopping.  Each path says when it is there.
 
 The environment variable STUCK says what else to be stuck in: `startup` or `shutdown`.
+
+It sleeps because that is what the tests are about: for ever where it has to be stuck until its
+process is ended, for some tenths of a second where its work has to outlast the signal to stop.  No
+test waits by sleeping: it waits for what is said here.
 """
 
 from __future__ import annotations
@@ -73,7 +77,7 @@ async def app(  # noqa: C901, PLR0912 - a list of misdeeds
         case "/callback":
             asyncio.get_running_loop().call_soon(fail_in_a_callback)
         case _:
-            pass
+            pass  # Any other path is answered at once.
     await start(send, (b"content-length", b"5"))
     await send({"type": "http.response.body", "body": b"hello"})
 
@@ -87,8 +91,9 @@ async def stream(receive: Receive, send: Send) -> None:
     await start(send, (b"content-type", b"text/event-stream"))
     await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
     say("in /stream")
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()
     say("told to leave")
 
 

@@ -1,6 +1,8 @@
 """A WSGI application that does what keeps servers from stopping.
 
 Each path says when it is there.
+
+Its sleeps are stuck or slow work, for tests of just that; see `stopping_asgi`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
             start_response("200 OK", [("Content-Type", "text/plain")])
             return ClosesSlowly()
         case _:
-            pass
+            pass  # Any other path is answered at once.
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return body
 

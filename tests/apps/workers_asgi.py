@@ -1,4 +1,7 @@
-"""An ASGI application that tells which process answers, and blocks it when it is asked to."""
+"""An ASGI application that tells which process answers, and blocks it when it is asked to.
+
+Its sleeps are stuck or slow work, for tests of just that; see `stopping_asgi`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             say(f"in /slow pid={os.getpid()}")
             await asyncio.sleep(float(scope["query_string"] or b"0.5"))
         case _:
-            pass
+            pass  # Any other path is answered at once.
     length = str(len(answer)).encode()
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}

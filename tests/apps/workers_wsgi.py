@@ -2,6 +2,8 @@
 
 Variables of the environment name files: while BROKEN exists, the import fails; while it holds
 `exit`, the process ends instead.  WAITS_FOR holds the import up until the file is there.
+
+Its sleeps are stuck or slow work, for tests of just that; see `stopping_asgi`.
 """
 
 from __future__ import annotations
@@ -70,6 +72,6 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         case "/dies":
             os._exit(9)
         case _:
-            pass
+            pass  # Any other path is answered at once.
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
     return [answer.encode()]
